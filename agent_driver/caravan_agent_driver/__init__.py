@@ -1,0 +1,1 @@
+"""The agent on each Nomad client: prepares kernels, mounts folders, tells what happens on the node."""

@@ -1,0 +1,84 @@
+"""Resource slots: exact amounts by slot name, and the forms that they take on the wire."""
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Self
+
+from caravan_common.errors import InvalidParametersError
+
+_SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgtpe]?)(?:i?b)?$", re.IGNORECASE)
+_UNITS = {unit: 1024**power for power, unit in enumerate(["", "k", "m", "g", "t", "p", "e"])}
+_SLOT_NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)?$")
+
+BYTES_SLOTS = frozenset({"mem"})
+LARGEST = Decimal(2) ** 63 - 1
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that a size such as ``256m``, ``1.5g`` or ``268435456`` means (binary units)."""
+    matched = _SIZE.match(text.strip())
+    if matched is None:
+        raise InvalidParametersError(f"{text!r} is not a size; write for example 256m or 1g")
+    return int(Decimal(matched["number"]) * _UNITS[matched["unit"].lower()])
+
+
+def _amount(name: str, value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise InvalidParametersError(f"the amount of {name} must be a number", slot=name)
+    if name in BYTES_SLOTS and isinstance(value, str):
+        amount = Decimal(parse_bytes(value))
+    else:
+        try:
+            amount = Decimal(str(value))
+        except InvalidOperation as err:
+            raise InvalidParametersError(f"{value!r} is not an amount of {name}", slot=name) from err
+    if not amount.is_finite() or not 0 <= amount <= LARGEST:
+        raise InvalidParametersError(f"{value!r} is not a possible amount of {name}", slot=name)
+    return amount
+
+
+class ResourceSlots(Mapping[str, Decimal]):
+    """An immutable map of slot name to exact amount; a name that is absent counts as zero in arithmetic."""
+
+    __slots__ = ("_amounts",)
+
+    def __init__(self, amounts: Mapping[str, Decimal] | None = None) -> None:
+        self._amounts = dict(amounts or {})
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, object]) -> Self:
+        """Read what a user or a database wrote. Raises InvalidParametersError for a bad name or amount."""
+        for name in raw:
+            if not _SLOT_NAME.match(name):
+                raise InvalidParametersError(f"{name!r} is not a name of a resource slot")
+        return cls({name: _amount(name, value) for name, value in raw.items()})
+
+    def to_json(self) -> dict[str, str]:
+        """Return amounts as plain decimal strings, as the protocol and the database hold them."""
+        return {name: format(amount, "f") for name, amount in self._amounts.items()}
+
+    def fits_in(self, room: "ResourceSlots") -> bool:
+        """Say whether each amount is at most what ``room`` has of it."""
+        return all(amount <= room.get(name, Decimal(0)) for name, amount in self._amounts.items())
+
+    def __getitem__(self, name: str) -> Decimal:
+        return self._amounts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._amounts)
+
+    def __len__(self) -> int:
+        return len(self._amounts)
+
+    def __add__(self, other: "ResourceSlots") -> "ResourceSlots":
+        return ResourceSlots({n: self.get(n, Decimal(0)) + other.get(n, Decimal(0)) for n in {**self, **other}})
+
+    def __sub__(self, other: "ResourceSlots") -> "ResourceSlots":
+        return ResourceSlots({n: self.get(n, Decimal(0)) - other.get(n, Decimal(0)) for n in {**self, **other}})
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._amounts.items()))
+
+    def __repr__(self) -> str:
+        return f"ResourceSlots({self.to_json()})"

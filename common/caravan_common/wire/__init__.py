@@ -1,0 +1,1 @@
+"""Messages between rooms: one module per callee."""

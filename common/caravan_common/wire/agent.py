@@ -1,0 +1,71 @@
+"""What the manager says to an agent (HTTP, `Authorization: Bearer`), and what the node's hooks say on its socket.
+
+| call | meaning |
+|-|-|
+| PUT /kernels/{kernel} (KernelSpec) → 202 | prepare the kernel; the same specification twice is harmless |
+| DELETE /kernels/{kernel} → 204 | forget and clean the kernel; an unknown one is harmless |
+| GET /kernels/{kernel}/logs → text/plain | live, or saved after the end; 404 when there are none |
+| GET /kernels → KernelList | everything the agent holds, for the sweep |
+| GET /health → 200 | the agent's loops run |
+
+The hooks of a session's Nomad job use the Unix socket: ``POST /hooks/prepare/{kernel}`` answers 204 when the kernel
+may start, ``POST /hooks/cleanup/{kernel}`` answers 204 when nothing is left of it.
+"""
+
+from pathlib import PurePosixPath
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Mount(BaseModel):
+    """A virtual folder in a kernel. ``target`` is absolute, inside the container."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    volume: str
+    quota_scope: str
+    folder: UUID
+    subpath: PurePosixPath = PurePosixPath(".")
+    target: PurePosixPath
+    permission: Literal["ro", "rw", "wd"]
+
+
+class KernelSpec(BaseModel):
+    """Everything an agent needs to prepare one kernel. Holds users' secrets: never logged, never in a Nomad job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session: UUID
+    kernel: UUID
+    image: str
+    architecture: str
+    cluster_role: str
+    cluster_idx: int
+    cluster_hostname: str
+    environ: dict[str, str] = Field(repr=False)
+    """The container's whole environment of `api.md` 7 (BACKENDAI_* and the user's own), names checked."""
+    startup_command: str | None = Field(default=None, repr=False)
+    """The batch command, a shell script; None for an interactive kernel, which runs until it is destroyed."""
+    bootstrap_script: str | None = Field(default=None, repr=False)
+    slots: dict[str, str]
+    mounts: list[Mount] = []
+    resource_opts: dict[str, str] = {}
+
+
+class KernelState(BaseModel):
+    """One kernel as its agent sees it."""
+
+    session: UUID
+    kernel: UUID
+    state: Literal["preparing", "prepared", "running", "terminated"]
+    container: str | None = None
+    exit_code: int | None = None
+
+
+class KernelList(BaseModel):
+    """All kernels that an agent holds something of."""
+
+    kernels: list[KernelState]

@@ -1,0 +1,87 @@
+"""What the manager's configuration file may say."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from caravan_common.config import LogSection, RedisSection, Section
+
+
+class ApiSection(Section):
+    """Where clients reach the manager, and where Prometheus and health checks do."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8091, ge=0, le=65535)
+    internal_host: str = "127.0.0.1"
+    internal_port: int = Field(default=18080, ge=0, le=65535)
+
+
+class DatabaseSection(Section):
+    """Where PostgreSQL is."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+    name: str
+    user: str
+    password: SecretStr
+    pool_size: int = Field(default=10, ge=1, le=100)
+
+
+class NomadSection(Section):
+    """Where Nomad is. The token is the workload identity in the environment's NOMAD_TOKEN."""
+
+    address: str
+    namespace: str = "caravan"
+    node_pool: str = "all"
+
+
+class ConsulSection(Section):
+    """Where Consul's agent is. The token is the workload identity's, in CONSUL_HTTP_TOKEN."""
+
+    address: str
+
+
+class VaultSection(Section):
+    """Where Vault is. The token lies in a file that Nomad renews."""
+
+    address: str
+    token_file: Path
+    transit_key: str = "caravan-keypairs"
+
+
+class AgentsSection(Section):
+    """How the manager speaks to agents."""
+
+    token: SecretStr
+
+
+class StorageSection(Section):
+    """One storage proxy: where the manager and where clients reach it."""
+
+    manager_url: str
+    client_url: str
+    token: SecretStr
+
+
+class SchedulerSection(Section):
+    """How often the scheduler looks without being woken, and how long things may take."""
+
+    interval_seconds: float = Field(default=2, gt=0, le=60)
+    sweep_seconds: float = Field(default=60, gt=0, le=3600)
+    node_lost_seconds: float = Field(default=30, gt=0)
+
+
+class ManagerConfig(Section):
+    """The whole file."""
+
+    manager_version: str = "25.5.2"
+    log: LogSection = LogSection()
+    api: ApiSection = ApiSection()
+    database: DatabaseSection
+    redis: RedisSection
+    nomad: NomadSection
+    consul: ConsulSection
+    vault: VaultSection
+    agents: AgentsSection
+    storage: dict[str, StorageSection]
+    scheduler: SchedulerSection = SchedulerSection()

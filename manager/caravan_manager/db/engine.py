@@ -1,0 +1,63 @@
+"""The engine, and the transactions that services open on it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import orjson
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from caravan_manager.config import DatabaseSection
+
+Transaction = AsyncConnection
+"""An open transaction: commits when its block ends, rolls back when the block raises."""
+
+
+class Begin(Protocol):
+    """Opens transactions; what services are given of the database."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction."""
+        ...
+
+
+def _dump(value: object) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def database_url(section: DatabaseSection) -> URL:
+    """Return the URL of the database, for the engine and for Alembic."""
+    return URL.create(
+        "postgresql+asyncpg",
+        username=section.user,
+        password=section.password.get_secret_value(),
+        host=section.host,
+        port=section.port,
+        database=section.name,
+    )
+
+
+def make_engine(section: DatabaseSection) -> AsyncEngine:
+    """Make the engine; it connects when the first transaction begins."""
+    return create_async_engine(
+        database_url(section),
+        json_serializer=_dump,
+        json_deserializer=orjson.loads,
+        pool_size=section.pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=False,
+        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"application_name": "caravan-manager"}},
+    )
+
+
+def beginning(engine: AsyncEngine) -> Begin:
+    """Return what opens transactions on the engine."""
+
+    @asynccontextmanager
+    async def begin() -> AsyncGenerator[Transaction, None]:
+        async with engine.begin() as transaction:
+            yield transaction
+
+    return begin

@@ -1,0 +1,1 @@
+"""The storage proxy: virtual folders on real volumes, for the manager and for clients."""
