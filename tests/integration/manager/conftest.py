@@ -95,7 +95,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _wait_until_ready(server: "subprocess.Popen[Any]", port: int, log: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         ready = subprocess.run([_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False)
