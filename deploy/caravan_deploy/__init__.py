@@ -1,1 +1,1 @@
-"""Runs Caravan: gets the programs, starts Nomad, Consul and Vault on one machine, runs the platform jobs."""
+"""Bring Caravan up on one machine as an operator would run it: programs, servers, policies, platform jobs."""

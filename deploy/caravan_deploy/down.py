@@ -1,0 +1,49 @@
+"""Take a stack down, however far it came up: jobs, then the servers; data stays unless `clean` removes it."""
+
+import shutil
+from pathlib import Path
+
+from caravan_deploy.errors import SetupError
+from caravan_deploy.layout import Layout
+from caravan_deploy.platform.jobs import Platform
+from caravan_deploy.progress import say, step
+from caravan_deploy.servers.consul import consul_api, consul_daemon
+from caravan_deploy.servers.docker import leave_docker, remove_leftovers
+from caravan_deploy.servers.nomad import nomad_api, nomad_daemon
+from caravan_deploy.servers.tokens import load_tokens
+from caravan_deploy.servers.vault import vault_daemon
+
+NOWHERE = Path()
+
+
+def take_down(layout: Layout) -> None:
+    """Stop everything of the stack; its data stays. Harmless when nothing runs."""
+    if not layout.saved.exists():
+        say(f"nothing to stop: there is no stack at {layout.root}.")
+        return
+    nomad = nomad_daemon(layout, NOWHERE)
+    if nomad.pid() is not None:
+        _stop_jobs(layout)
+    for daemon in (nomad, vault_daemon(layout, NOWHERE), consul_daemon(layout, NOWHERE)):
+        if daemon.pid() is not None:
+            with step(f"{daemon.name} stopped"):
+                daemon.stop()
+    remove_leftovers(layout)
+    leave_docker(layout)
+
+
+def clean(layout: Layout) -> None:
+    """Take the stack down and remove its folder with all data, secrets and logs."""
+    take_down(layout)
+    if layout.saved.exists():
+        shutil.rmtree(layout.root)
+        say(f"{layout.root} removed; programs, kernel images and the client stay in the user's cache.")
+
+
+def _stop_jobs(layout: Layout) -> None:
+    tokens = load_tokens(layout)
+    try:
+        with step("jobs stopped"):
+            Platform(layout, nomad_api(layout, tokens), consul_api(layout, tokens)).stop_all()
+    except SetupError as error:
+        say(f"  jobs could not all be stopped in order ({error}); the servers are stopped all the same.")

@@ -1,0 +1,106 @@
+"""Long-running programs that a stack starts itself: each a recorded process, stopped only if it is still ours."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from caravan_deploy.errors import SetupError
+
+CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATIENCE = 20.0
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment of our daemons: tasks inherit Nomad's, so nothing of the caller's shell may be in it."""
+    return {"PATH": CLEAN_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def _started_at(pid: int) -> str | None:
+    """Return the process's start time in ticks since boot: with it a reused process ID is not taken for ours."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    after_name = stat.rpartition(")")[2].split()
+    return None if after_name[0] == "Z" else after_name[19]
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One program of the stack: ``record`` holds its process ID and start time while it runs."""
+
+    name: str
+    command: Sequence[str]
+    record: Path
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=clean_environment, repr=False)
+
+    def pid(self) -> int | None:
+        """Return the process ID when the recorded process is alive and still the one that was started."""
+        try:
+            pid, started = self.record.read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if _started_at(int(pid)) == started else None
+
+    def start(self) -> None:
+        """Start the program in a session of its own, unless it runs."""
+        if self.pid() is not None:
+            return
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                list(self.command),
+                env=dict(self.environment),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.record.write_text(f"{process.pid} {_started_at(process.pid)}\n", encoding="ascii")
+
+    def stop(self, patience: float = PATIENCE) -> None:
+        """Ask the process to end and wait; after ``patience`` seconds it is killed."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            if not self._ended(patience):
+                os.kill(pid, signal.SIGKILL)
+                self._ended(5)
+        self.record.unlink(missing_ok=True)
+
+    def must_run(self) -> None:
+        """Raise SetupError with the program's last words when it has ended."""
+        if self.pid() is None:
+            raise SetupError(f"{self.name} ended early: {self.last_words()} (the whole log is {self.log})")
+
+    def last_words(self) -> str:
+        """Return the last line of the log that says something."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return "it left no log"
+        telling = [line for line in lines[-40:] if "rror" in line or "ailed" in line] or lines[-1:]
+        return telling[-1].strip() if telling else "its log is empty"
+
+    def _ended(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while self.pid() is not None:
+            self._reap()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _reap(self) -> None:
+        pid = self.pid()
+        if pid is None:
+            return
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return

@@ -1,0 +1,157 @@
+"""Nomad: one server and client with ACLs and workload identities for Consul and Vault, on loopback."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from caravan_deploy.api import Api
+from caravan_deploy.errors import ApiError
+from caravan_deploy.layout import LOOPBACK, MHZ_PER_CPU, PLATFORM_MEMORY_MB, PLATFORM_MHZ, Layout
+from caravan_deploy.processes import Daemon
+from caravan_deploy.progress import wait_for
+from caravan_deploy.servers.tokens import Tokens, write_secret
+
+DRIVERS = ("docker", "raw_exec")
+CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
+HOOK = Path("agent_driver/caravan_agent_driver/hook.py")
+
+
+def nomad_api(layout: Layout, tokens: Tokens) -> Api:
+    """Return Nomad's API with the management token."""
+    return Api("Nomad", layout.ports.nomad_http, {"X-Nomad-Token": tokens.nomad_management})
+
+
+def nomad_daemon(layout: Layout, program: Path) -> Daemon:
+    command = [str(program), "agent", f"-config={layout.etc / 'nomad.json'}"]
+    return Daemon("nomad", command, layout.run / "nomad.pid", layout.logs / "nomad.log")
+
+
+def start_nomad(layout: Layout, tokens: Tokens, program: Path) -> None:
+    """Start Nomad, bootstrap its ACLs the first time, and wait until its one node is ready."""
+    write_secret(layout.etc / "nomad.json", json.dumps(_configuration(layout, tokens), indent=2))
+    daemon = nomad_daemon(layout, program)
+    daemon.start()
+    anonymous, api = Api("Nomad", layout.ports.nomad_http), nomad_api(layout, tokens)
+
+    def led() -> bool | None:
+        daemon.must_run()
+        return True if anonymous.answers("/v1/status/leader") else None
+
+    wait_for(f"Nomad has no leader ({daemon.log})", led, 30)
+    wait_for(f"Nomad does not take its management token ({daemon.log})", lambda: _bootstrapped(api, tokens), 30)
+
+
+def wait_for_node(layout: Layout, api: Api) -> dict[str, Any]:
+    """Return the machine's own node once it is registered by this run, ready, and its drivers are found."""
+
+    def ready() -> dict[str, Any] | None:
+        if not _registered(api):
+            _register_again(layout, api)
+            return None
+        return next((node for node in api.call("GET", "/v1/nodes") if _is_ready(layout, node)), None)
+
+    return wait_for(f"Nomad's client is not ready ({layout.logs / 'nomad.log'})", ready, 60)
+
+
+def _is_ready(layout: Layout, node: Mapping[str, Any]) -> bool:
+    drivers: dict[str, Any] = node["Drivers"] or {}
+    found = all(drivers.get(name, {}).get("Healthy") for name in DRIVERS)
+    return node["Name"] == layout.name and node["Status"] == "ready" and found
+
+
+def _registered(api: Api) -> bool:
+    """Say whether the client has heard from the server since it started: the node's last status may be an old run's."""
+    since: str = api.call("GET", "/v1/agent/self")["stats"]["client"]["last_heartbeat"]
+    return "h" not in since
+
+
+def _register_again(layout: Layout, api: Api) -> None:
+    """Make the client register now: refused while the server still reads its log, it would wait 15 s or more.
+
+    A list of servers that differs from the one it knows, here by naming the same server twice, makes it try again.
+    """
+    address = f"address={LOOPBACK}:{layout.ports.nomad_rpc}"
+    for servers in (f"{address}&{address}", address):
+        api.call("PUT", f"/v1/agent/servers?{servers}")
+
+
+def _bootstrapped(api: Api, tokens: Tokens) -> bool | None:
+    if api.answers("/v1/acl/token/self"):
+        return True
+    try:
+        api.call("POST", "/v1/acl/bootstrap", {"BootstrapSecret": tokens.nomad_management})
+    except ApiError:
+        return None
+    return True
+
+
+def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
+    ports = layout.ports
+    address = {"http": LOOPBACK, "rpc": LOOPBACK, "serf": LOOPBACK}
+    return {
+        "name": layout.name,
+        "datacenter": "dc1",
+        "data_dir": str(layout.data / "nomad"),
+        "bind_addr": LOOPBACK,
+        "addresses": address,
+        "advertise": {
+            "http": f"{LOOPBACK}:{ports.nomad_http}",
+            "rpc": f"{LOOPBACK}:{ports.nomad_rpc}",
+            "serf": f"{LOOPBACK}:{ports.nomad_serf}",
+        },
+        "ports": {"http": ports.nomad_http, "rpc": ports.nomad_rpc, "serf": ports.nomad_serf},
+        "acl": {"enabled": True},
+        "server": {"enabled": True, "bootstrap_expect": 1, "raft_multiplier": 1},
+        "client": _client(layout),
+        "plugin": [{"raw_exec": [{"config": [{"enabled": True}]}]}, {"docker": [{"config": [_docker_plugin()]}]}],
+        "consul": {
+            "address": f"{LOOPBACK}:{ports.consul_http}",
+            "token": tokens.consul_nomad,
+            "service_identity": {"aud": ["consul.io"], "ttl": "1h"},
+            "task_identity": {"aud": ["consul.io"], "ttl": "1h"},
+        },
+        "vault": {
+            "enabled": True,
+            "address": layout.url(ports.vault),
+            "jwt_auth_backend_path": "jwt-nomad",
+            "default_identity": {"aud": ["vault.io"], "ttl": "1h"},
+        },
+        "limits": {"http_max_conns_per_client": 0, "rpc_max_conns_per_client": 0},
+        "telemetry": {
+            "prometheus_metrics": True,
+            "publish_allocation_metrics": True,
+            "publish_node_metrics": True,
+            "disable_hostname": True,
+        },
+        "disable_update_check": True,
+        "log_level": "INFO",
+    }
+
+
+def _client(layout: Layout) -> dict[str, object]:
+    """Return the client's part; its totals are the advertised slots and the platform's own share."""
+    return {
+        "enabled": True,
+        "network_interface": "lo",
+        "min_dynamic_port": layout.ports.dynamic_min,
+        "max_dynamic_port": layout.ports.dynamic_max,
+        "cpu_total_compute": layout.cpus * MHZ_PER_CPU + PLATFORM_MHZ,
+        "memory_total_mb": layout.memory_mb + PLATFORM_MEMORY_MB,
+        "gc_max_allocs": 200,
+        "options": {"fingerprint.denylist": CLOUDS, "driver.allowlist": ",".join(DRIVERS)},
+        "meta": {
+            "caravan_scratch": str(layout.agent_state / "scratches"),
+            "caravan_runtime": str(layout.agent_state / "runtime"),
+            "caravan_hook": str(layout.checkout / HOOK),
+            "caravan_socket": str(layout.agent_socket),
+        },
+    }
+
+
+def _docker_plugin() -> dict[str, object]:
+    return {
+        "volumes": [{"enabled": True}],
+        "gc": [{"image": False, "dangling_containers": [{"enabled": False}]}],
+        "allow_privileged": False,
+    }

@@ -1,0 +1,45 @@
+"""The tokens that a stack makes for itself, once: written before they are used, so that every step can be repeated."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from caravan_deploy.layout import Layout
+
+_NAMESPACE = uuid.UUID("6d1f5a7e-6f0f-4d57-9a0c-0f5f3a1d1c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Secret IDs. The two management tokens are for the deploy room and its operator; no service holds one."""
+
+    consul_management: str
+    consul_agent: str
+    consul_agent_default: str
+    consul_nomad: str
+    consul_vault: str
+    nomad_management: str
+
+
+def accessor_of(secret: str) -> str:
+    """Return the accessor that belongs to a token of ours: the same one each time, not to be turned back."""
+    return str(uuid.uuid5(_NAMESPACE, secret))
+
+
+def write_secret(path: Path, content: str) -> None:
+    """Write a file that only its owner may read, in one move."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.touch(mode=0o600)
+    partial.chmod(0o600)
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(path)
+
+
+def load_tokens(layout: Layout) -> Tokens:
+    """Return the stack's tokens; made the first time."""
+    path = layout.secrets / "tokens.json"
+    if not path.exists():
+        made = Tokens(*(str(uuid.uuid4()) for _ in fields(Tokens)))
+        write_secret(path, json.dumps(asdict(made), indent=2) + "\n")
+    return Tokens(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,116 @@
+"""Bring a stack up. Each step can be repeated: `up` after anything, even a finished `up`, ends in the same state."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from caravan_deploy.api import Api
+from caravan_deploy.layout import Layout
+from caravan_deploy.platform.admin import Admin, bootstrap, load_admin, write_admin_file
+from caravan_deploy.platform.image import KernelImage
+from caravan_deploy.platform.jobs import SERVICES, STORES, Platform
+from caravan_deploy.platform.passwords import make_platform_secrets
+from caravan_deploy.ports import refuse_taken
+from caravan_deploy.progress import step
+from caravan_deploy.servers.access import (
+    apply_consul_login,
+    apply_consul_policies,
+    apply_nomad_policies,
+    apply_vault_policies,
+    enable_secret_engines,
+)
+from caravan_deploy.servers.consul import consul_api, consul_daemon, start_consul
+from caravan_deploy.servers.docker import start_docker
+from caravan_deploy.servers.nomad import nomad_api, nomad_daemon, start_nomad, wait_for_node
+from caravan_deploy.servers.tokens import Tokens, load_tokens
+from caravan_deploy.servers.vault import start_vault, vault_api, vault_daemon
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The three servers of a running stack, each with its management token."""
+
+    nomad: Api
+    consul: Api
+    vault: Api
+
+
+def start_servers(layout: Layout, programs: dict[str, Path]) -> Servers:
+    """Start Docker, Consul, Vault and Nomad and give them their policies."""
+    _check_ports(layout, programs)
+    layout.make_folders()
+    layout.save()
+    tokens = load_tokens(layout)
+    with ThreadPoolExecutor() as pool:
+        work = [
+            pool.submit(_docker, layout),
+            pool.submit(_consul, layout, tokens, programs["consul"]),
+            pool.submit(_vault, layout, tokens, programs["vault"]),
+        ]
+        for done in work:
+            done.result()
+    with step("Nomad: server and client, ACLs, workload identities"):
+        start_nomad(layout, tokens, programs["nomad"])
+    servers = connect(layout, tokens)
+    with step("policies and secrets"):
+        apply_nomad_policies(layout, servers.nomad)
+        apply_consul_login(layout, servers.consul, tokens)
+        apply_vault_policies(layout, servers.vault)
+        make_platform_secrets(servers.vault)
+    with step("Nomad's node is ready"):
+        wait_for_node(layout, servers.nomad)
+    return servers
+
+
+def connect(layout: Layout, tokens: Tokens) -> Servers:
+    """Return the APIs of a stack that was started before."""
+    return Servers(nomad_api(layout, tokens), consul_api(layout, tokens), vault_api(layout))
+
+
+def start_platform(layout: Layout, servers: Servers, image: KernelImage) -> Admin:
+    """Run the platform's jobs: first the stores, then what needs them; then make the first admin."""
+    platform = Platform(layout, servers.nomad, servers.consul)
+    for jobs in (STORES, SERVICES):
+        for job in jobs:
+            platform.submit(job)
+        for job in jobs:
+            with step(job):
+                platform.wait_until_healthy(job)
+    admin = load_admin(layout)
+    with step("first admin and kernel image registered"):
+        bootstrap(layout, platform, servers.vault, admin, image)
+    write_admin_file(layout, admin)
+    return admin
+
+
+def _docker(layout: Layout) -> None:
+    with step("Docker"):
+        start_docker(layout)
+
+
+def _consul(layout: Layout, tokens: Tokens, program: Path) -> None:
+    with step("Consul: one server, ACLs default-deny"):
+        start_consul(layout, tokens, program)
+        apply_consul_policies(layout, consul_api(layout, tokens), tokens)
+
+
+def _vault(layout: Layout, tokens: Tokens, program: Path) -> None:
+    with step("Vault: raft storage, unsealed"):
+        start_vault(layout, tokens, program)
+        enable_secret_engines(vault_api(layout))
+
+
+def _check_ports(layout: Layout, programs: dict[str, Path]) -> None:
+    """Refuse ports that somebody else holds; those of a server that runs already are ours."""
+    running = {
+        daemon.name
+        for daemon in (
+            consul_daemon(layout, programs["consul"]),
+            vault_daemon(layout, programs["vault"]),
+            nomad_daemon(layout, programs["nomad"]),
+        )
+        if daemon.pid() is not None
+    }
+    of_jobs = () if "nomad" in running else ("manager", "storage", "agent")
+    wanted = {"consul", "vault", "nomad"} - running | set(of_jobs)
+    refuse_taken({name: port for name, port in layout.ports.fixed().items() if name.partition("_")[0] in wanted})

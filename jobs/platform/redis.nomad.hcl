@@ -1,0 +1,82 @@
+# Redis: events between rooms and rate limits. Its data is kept, but may be lost without losing a session.
+
+variable "redis_data" {
+  type        = string
+  description = "Folder on the node that keeps Redis' data."
+}
+
+variable "host" {
+  type    = string
+  default = "127.0.0.1"
+}
+
+job "redis" {
+  type = "service"
+
+  group "redis" {
+    network {
+      port "redis" {}
+    }
+
+    ephemeral_disk {
+      size = 50
+    }
+
+    service {
+      name = "caravan-redis"
+      port = "redis"
+
+      check {
+        type     = "tcp"
+        interval = "2s"
+        timeout  = "2s"
+      }
+    }
+
+    restart {
+      attempts = 10
+      interval = "5m"
+      delay    = "2s"
+      mode     = "delay"
+    }
+
+    task "redis" {
+      driver = "raw_exec"
+
+      config {
+        command = "redis-server"
+        args    = ["${NOMAD_SECRETS_DIR}/redis.conf"]
+      }
+
+      vault {
+        role = "redis"
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/redis.conf"
+        perms       = "0600"
+        data        = <<-CONF
+          bind ${var.host}
+          port {{ env "NOMAD_PORT_redis" }}
+          dir ${var.redis_data}
+          appendonly yes
+          appendfsync everysec
+          save ""
+          {{ with secret "caravan/data/platform/redis" }}requirepass {{ .Data.data.password }}{{ end }}
+        CONF
+      }
+
+      kill_timeout = "10s"
+
+      resources {
+        cpu    = 100
+        memory = 64
+      }
+
+      logs {
+        max_files     = 2
+        max_file_size = 5
+      }
+    }
+  }
+}

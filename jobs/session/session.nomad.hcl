@@ -1,0 +1,113 @@
+# The skeleton of every session's job. The compiler lays IDs and numbers over it: one copy of the group for each kernel,
+# pinned to its node, with image, resources, network, mounts and labels in the task `main`. What stands here is an
+# operator's to change; task names are the compiler's.
+
+job "session" {
+  namespace   = "caravan"
+  type        = "batch"
+  node_pool   = "all"
+  datacenters = ["*"]
+
+  group "kernel" {
+    # A session that ends stays ended: Nomad must never run it again by itself.
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    disconnect {
+      lost_after = "10m"
+      replace    = false
+      reconcile  = "keep_original"
+    }
+
+    # Only Nomad's own log files are here; users' files are in the agent's scratch folders.
+    ephemeral_disk {
+      size = 64
+    }
+
+    # Waits until the node's agent has made scratch folder, mounts, configuration and network.
+    task "prepare" {
+      driver = "raw_exec"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      config {
+        command = "python3"
+        args    = ["-I", "-S", "${meta.caravan_hook}", "prepare"]
+      }
+
+      env {
+        CARAVAN_AGENT_SOCKET = "${meta.caravan_socket}"
+      }
+
+      resources {
+        cpu    = 10
+        memory = 16
+      }
+
+      logs {
+        max_files     = 1
+        max_file_size = 1
+      }
+    }
+
+    task "main" {
+      driver       = "docker"
+      kill_timeout = "10s"
+
+      config {
+        image      = ""
+        entrypoint = ["/opt/kernel/entrypoint.sh"]
+        work_dir   = "/home/work"
+        init       = true
+      }
+
+      resources {
+        cpu    = 100
+        memory = 64
+      }
+
+      logs {
+        max_files     = 2
+        max_file_size = 10
+      }
+    }
+
+    # Tells the agent that the kernel is over, and waits until nothing of it is left on the node.
+    task "cleanup" {
+      driver = "raw_exec"
+
+      lifecycle {
+        hook = "poststop"
+      }
+
+      config {
+        command = "python3"
+        args    = ["-I", "-S", "${meta.caravan_hook}", "cleanup"]
+      }
+
+      env {
+        CARAVAN_AGENT_SOCKET = "${meta.caravan_socket}"
+      }
+
+      resources {
+        cpu    = 10
+        memory = 16
+      }
+
+      logs {
+        max_files     = 1
+        max_file_size = 1
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+# Storage proxy: the manager's token and the key that signs transfer tokens.
+path "caravan/data/platform/storage" {
+  capabilities = ["read"]
+}

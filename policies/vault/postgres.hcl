@@ -1,0 +1,4 @@
+# PostgreSQL: its own password.
+path "caravan/data/platform/postgres" {
+  capabilities = ["read"]
+}

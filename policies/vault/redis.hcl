@@ -1,0 +1,4 @@
+# Redis: its own password.
+path "caravan/data/platform/redis" {
+  capabilities = ["read"]
+}
