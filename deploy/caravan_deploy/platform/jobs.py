@@ -144,6 +144,7 @@ def variables(layout: Layout) -> dict[str, str]:
     ports = layout.ports
     return {
         "programs": str(layout.programs),
+        "session_job": str(layout.checkout / "jobs" / "session" / "session.nomad.hcl"),
         "postgres_programs": str(_postgres_programs()),
         "postgres_data": str(layout.data / "postgres"),
         "redis_data": str(layout.data / "redis"),
