@@ -1,0 +1,137 @@
+"""Preparing a kernel: its scratch folder, configuration, mounts and network, before its container is made."""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
+from caravan_common.wire.agent import KernelSpec, Mount
+
+from caravan_agent_driver.kernels.environment import (
+    check_environment,
+    complete_environment,
+    configuration_files,
+)
+from caravan_agent_driver.kernels.model import Kernel, Phase
+from caravan_agent_driver.kernels.scratch import Scratch
+from caravan_agent_driver.kernels.session_network import SessionNetwork
+from caravan_agent_driver.kernels.store import KernelStore
+from caravan_agent_driver.metrics import PREPARED
+from caravan_agent_driver.mounts.bind import BindMounts, below_home
+from caravan_agent_driver.tasks import Background
+
+log = structlog.get_logger()
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LARGEST_SCRIPT = 1024 * 1024
+
+
+class PreparationFailedError(ConflictError):
+    """The kernel cannot start on this node."""
+
+    title = "The kernel could not be prepared."
+
+
+def parents_first(mounts: Sequence[Mount]) -> list[Mount]:
+    """Return the mounts so that one below another's target comes after it."""
+    return sorted(mounts, key=lambda mount: (len(mount.target.parts), str(mount.target)))
+
+
+def check_spec(spec: KernelSpec, mounts: BindMounts, uid: int, gid: int) -> None:
+    """Raise InvalidParametersError when this node can never prepare the kernel."""
+    check_environment(complete_environment(spec.environ, uid, gid))
+    for what, script in (("startup command", spec.startup_command), ("bootstrap script", spec.bootstrap_script)):
+        if script is not None and len(script.encode()) > LARGEST_SCRIPT:
+            raise InvalidParametersError(f"the {what} is longer than 1 MiB")
+    targets = [mount.target for mount in spec.mounts]
+    if len(set(targets)) < len(targets):
+        raise InvalidParametersError("two folders would be mounted at the same place")
+    for mount in spec.mounts:
+        if _CONTROL.search(f"{mount.name}{mount.target}"):
+            raise InvalidParametersError("a folder's name or target has a control character")
+        mounts.check(mount)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Prepares kernels in the background; ``wait`` is what a kernel's prestart hook waits for."""
+
+    store: KernelStore
+    scratch: Scratch
+    mounts: BindMounts
+    network: SessionNetwork
+    background: Background
+    wait_seconds: float
+
+    async def request(self, spec: KernelSpec) -> None:
+        """Take a specification and begin; the same one again is harmless.
+
+        Raises InvalidParametersError, or KernelMoveError when the kernel has another specification or is over.
+        """
+        check_spec(spec, self.mounts, self.scratch.uid, self.scratch.gid)
+        known = self.store.find(spec.kernel)
+        now = datetime.now(UTC)
+        kernel = Kernel.new(spec, now) if known is None else known.again(spec, now)
+        if kernel is not known:
+            await self.store.put(kernel)
+        if kernel.phase is Phase.PREPARING:
+            self.background.spawn(self.prepare(kernel.kernel))
+
+    async def wait(self, kernel: UUID) -> None:
+        """Return when the kernel is prepared. Raises PreparationFailedError with the reason, or UnavailableError."""
+        try:
+            async with asyncio.timeout(self.wait_seconds):
+                known = await self.store.wait(kernel, lambda k: k is not None and k.phase is not Phase.PREPARING)
+        except TimeoutError as err:
+            what = "is still being prepared" if self.store.find(kernel) else "was not announced by the manager"
+            raise UnavailableError(f"kernel {kernel} {what} after {self.wait_seconds:.0f} s") from err
+        if known is None or known.phase not in (Phase.PREPARED, Phase.RUNNING):
+            raise PreparationFailedError((known.reason if known else "") or f"kernel {kernel} is over")
+
+    async def resume(self) -> None:
+        """Go on where an earlier agent stopped: what was being prepared, and what a restart of the machine undid."""
+        for kernel in self.store:
+            if kernel.phase is Phase.PREPARED and not await asyncio.to_thread(self._is_complete, kernel):
+                await self.store.put(kernel.unprepared(datetime.now(UTC)))
+                self.background.spawn(self.prepare(kernel.kernel))
+            elif kernel.phase is Phase.PREPARING:
+                self.background.spawn(self.prepare(kernel.kernel))
+
+    async def prepare(self, kernel: UUID) -> None:
+        """Prepare the kernel and remember how that went."""
+        async with self.store.lock(kernel):
+            known = self.store.find(kernel)
+            if known is None or known.spec is None or known.phase is not Phase.PREPARING:
+                return
+            began = time.perf_counter()
+            reason = await self._attempt(known.spec)
+            now = datetime.now(UTC)
+            await self.store.replace(known, known.prepared(now) if reason is None else known.failed(reason, now))
+        seconds = time.perf_counter() - began
+        PREPARED.labels("prepared" if reason is None else "failed").observe(seconds)
+        log.info("kernel.prepared", kernel=str(kernel), seconds=round(seconds, 4), problem=reason)
+
+    async def _attempt(self, spec: KernelSpec) -> str | None:
+        """Make everything; gives the reason when it cannot be made."""
+        folders, network = await asyncio.gather(
+            asyncio.to_thread(self._make, spec), self.network.ensure(spec.session), return_exceptions=True
+        )
+        problem = folders or network
+        if problem is None or isinstance(problem, CaravanError | OSError):
+            return None if problem is None else str(problem)
+        log.error("kernel.preparation_crashed", kernel=str(spec.kernel), exc_info=problem)
+        return "the agent failed; its log says more"
+
+    def _make(self, spec: KernelSpec) -> None:
+        self.scratch.make(spec.kernel, configuration_files(spec, self.scratch.uid, self.scratch.gid))
+        for mount in parents_first(spec.mounts):
+            self.mounts.mount(mount, self.scratch.home(spec.kernel))
+
+    def _is_complete(self, kernel: Kernel) -> bool:
+        mounts = [] if kernel.spec is None else kernel.spec.mounts
+        return self.scratch.is_complete(kernel.kernel, [below_home(mount.target) for mount in mounts])

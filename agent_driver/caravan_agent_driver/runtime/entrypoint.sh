@@ -1,0 +1,91 @@
+#!/bin/sh
+# The first program of a kernel's container. As root it makes the user `work` known and gives up root; as that user it
+# takes the environment from /home/config and becomes the startup script, or waits until the session is destroyed.
+# Nothing here evaluates a value: what a user wrote is data until it is the user's own process that reads it.
+set -u
+config=/home/config
+self=/opt/kernel/entrypoint.sh
+
+say() { printf 'entrypoint: %s\n' "$1" >&2; }
+
+# Prints the value of a variable of environ.txt that must be a number other than 0.
+number_of() {
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+        "$1"=*)
+            value=${line#*=}
+            case $value in '' | 0* | *[!0-9]*) break ;; esac
+            printf '%s\n' "$value"
+            return 0
+            ;;
+        esac
+    done <"$config/environ.txt"
+    say "$config/environ.txt has no usable $1"
+    return 1
+}
+
+# Prints the name that has the numeric ID $2 in the passwd or group file $1; fails when none has.
+name_of() {
+    while IFS=: read -r name _ id _; do
+        if [ "$id" = "$2" ]; then
+            printf '%s\n' "$name"
+            return 0
+        fi
+    done <"$1" 2>/dev/null
+    return 1
+}
+
+make_user_known() {
+    name_of /etc/group "$gid" >/dev/null || printf 'work:x:%s:\n' "$gid" >>/etc/group
+    name_of /etc/passwd "$uid" >/dev/null ||
+        printf 'work:x:%s:%s:work:/home/work:/bin/sh\n' "$uid" "$gid" >>/etc/passwd
+} 2>/dev/null
+
+become_user() {
+    uid=$(number_of LOCAL_USER_ID) && gid=$(number_of LOCAL_GROUP_ID) || exit 125
+    make_user_known
+    if [ -x /opt/kernel/su-exec ]; then
+        exec /opt/kernel/su-exec "$uid:$gid" /bin/sh "$self" as-user
+    elif setpriv --reuid="$uid" --regid="$gid" --clear-groups true 2>/dev/null; then
+        exec setpriv --reuid="$uid" --regid="$gid" --clear-groups /bin/sh "$self" as-user
+    elif chroot --userspec="$uid:$gid" --groups="" / /bin/sh -c : 2>/dev/null; then
+        exec chroot --userspec="$uid:$gid" --groups="" / /bin/sh "$self" as-user
+    elif name=$(name_of /etc/passwd "$uid") && su -m -s /bin/sh "$name" -c : 2>/dev/null; then
+        exec su -m -s /bin/sh "$name" -c "exec /bin/sh $self as-user"
+    fi
+    say "the image has no setpriv, chroot --userspec or su that works"
+    exit 126
+}
+
+wait_forever() {
+    trap 'exit 0' TERM INT
+    while :; do
+        sleep 86400 &
+        wait "$!"
+    done
+}
+
+# The environment becomes arguments of env(1): no variable of this shell is touched, whatever its name.
+run_as_user() {
+    set --
+    while IFS= read -r line || [ -n "$line" ]; do
+        set -- "$@" "$line"
+    done <"$config/environ.txt"
+    for file in "$config"/environ.d/*; do
+        [ -f "$file" ] || continue
+        value=$(cat "$file" && printf x)
+        set -- "$@" "${file##*/}=${value%x}"
+    done
+    cd /home/work || exit 125
+    if [ -f "$config/bootstrap.sh" ]; then
+        env "$@" /bin/sh "$config/bootstrap.sh" || say "the bootstrap script ended with $?"
+    fi
+    [ -f "$config/startup.sh" ] && exec env "$@" /bin/sh "$config/startup.sh"
+    wait_forever
+}
+
+if [ "${1-}" = as-user ] || [ "$(id -u)" != 0 ]; then
+    run_as_user
+else
+    become_user
+fi

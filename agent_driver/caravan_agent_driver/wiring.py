@@ -1,0 +1,88 @@
+"""Makes the agent's parts and connects them. Nothing else does."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+from caravan_common.metrics import metrics
+from caravan_common.service import Listener
+
+from caravan_agent_driver.api.hooks import hooks_door
+from caravan_agent_driver.api.kernels import manager_door
+from caravan_agent_driver.config import SUBNET_PREFIX, AgentConfig
+from caravan_agent_driver.docker.containers import follow_log
+from caravan_agent_driver.docker.engine import Engine
+from caravan_agent_driver.docker.networks import SessionNetworks
+from caravan_agent_driver.events import RedisStream, Reporter
+from caravan_agent_driver.kernels.cleanup import Cleanup
+from caravan_agent_driver.kernels.logs import KernelLogs
+from caravan_agent_driver.kernels.preparation import Preparation
+from caravan_agent_driver.kernels.scratch import Scratch
+from caravan_agent_driver.kernels.session_network import SessionNetwork
+from caravan_agent_driver.kernels.store import KernelStore
+from caravan_agent_driver.kernels.sweeper import Sweeper
+from caravan_agent_driver.kernels.watcher import Watcher
+from caravan_agent_driver.mounts.bind import BindMounts
+from caravan_agent_driver.node import Node
+from caravan_agent_driver.tasks import Background
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The parts that a process starts, runs and stops."""
+
+    config: AgentConfig
+    engine: Engine
+    stream: RedisStream
+    node: Node
+    store: KernelStore
+    reporter: Reporter
+    preparation: Preparation
+    watcher: Watcher
+    sweeper: Sweeper
+    listeners: tuple[Listener, ...]
+
+
+def make_agent(config: AgentConfig, background: Background) -> Agent:
+    """Make an agent; nothing connects or starts yet."""
+    limits = config.limits
+    engine = Engine(config.docker_socket)
+    stream = RedisStream(config.redis)
+    store = KernelStore(config.state_dir / "kernels")
+    scratch = Scratch(config.state_dir / "scratches", config.uid, config.gid)
+    volumes = {name: section.path for name, section in config.volumes.items()}
+    network = SessionNetwork(SessionNetworks(engine, config.cluster, config.network_pool, SUBNET_PREFIX), store)
+    logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(follow_log, engine), background)
+    preparation = Preparation(
+        store,
+        scratch,
+        BindMounts(volumes, (config.uid, config.gid)),
+        network,
+        background,
+        limits.prepare_wait_seconds,
+    )
+    cleanup = Cleanup(store, engine, scratch, network, logs)
+    watcher = Watcher(store, engine, logs, background)
+    token = config.api.token.get_secret_value()
+    return Agent(
+        config=config,
+        engine=engine,
+        stream=stream,
+        node=Node(config, engine),
+        store=store,
+        reporter=Reporter(store, stream, background, config.node_id),
+        preparation=preparation,
+        watcher=watcher,
+        sweeper=Sweeper(store, engine, scratch, network, logs, cleanup, limits),
+        listeners=(
+            Listener(manager_door(token, store, preparation, cleanup, logs, watcher), config.api.host, config.api.port),
+            Listener(_metrics_door(), config.metrics.host, config.metrics.port),
+            Listener(hooks_door(preparation, cleanup), path=str(config.socket)),
+        ),
+    )
+
+
+def _metrics_door() -> web.Application:
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app
