@@ -12,6 +12,7 @@ class CaravanError(Exception):
     """Anything that a caller can be told about.
 
     ``message`` is a sentence for people; ``facts`` are JSON values that become the ``data`` of the problem document.
+    Where the protocol wants ``data`` that is no object, pass it as ``data``.
     """
 
     status: ClassVar[int] = 500
@@ -19,10 +20,10 @@ class CaravanError(Exception):
     title: ClassVar[str] = "Internal server error"
     code: ClassVar[str] = "backendai_generic_internal-error"
 
-    def __init__(self, message: str | None = None, **facts: object) -> None:
+    def __init__(self, message: str | None = None, *, data: object = None, **facts: object) -> None:
         super().__init__(message or self.title)
         self.message = message
-        self.facts = facts
+        self.data = facts if data is None else data
 
     def problem(self) -> dict[str, object]:
         """Return the problem document (RFC 9457 with Backend.AI's additional members)."""
@@ -33,8 +34,8 @@ class CaravanError(Exception):
         }
         if self.message is not None:
             document["msg"] = self.message
-        if self.facts:
-            document["data"] = self.facts
+        if self.data:
+            document["data"] = self.data
         return document
 
 

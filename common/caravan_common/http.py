@@ -1,11 +1,11 @@
 """What every HTTP service shares: errors become problem documents, requests are counted, JSON is orjson's."""
 
 import time
-from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from caravan_common.errors import (
@@ -18,8 +18,7 @@ from caravan_common.metrics import DURATIONS, REQUESTS
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+__all__ = ["Handler", "Middleware", "counted", "invalid_parameters", "json_response", "problem_response", "problems"]
 
 
 def json_response(data: object, *, status: int = 200, content_type: str = "application/json") -> web.Response:
@@ -40,9 +39,7 @@ def invalid_parameters(error: ValidationError) -> InvalidParametersError:
 
 def _translate(request: web.Request, error: web.HTTPException) -> web.Response:
     if error.status == 404:
-        return json_response(
-            UnknownPathError().problem() | {"data": request.path}, status=404, content_type="application/problem+json"
-        )
+        return problem_response(UnknownPathError(data=request.path))
     if isinstance(error, web.HTTPMethodNotAllowed):
         response = problem_response(MethodNotAllowedError())
         response.headers["Allow"] = ",".join(sorted(error.allowed_methods))

@@ -75,6 +75,8 @@ class ManagerConfig(Section):
     """The whole file."""
 
     manager_version: str = "25.5.2"
+    session_job: Path
+    """The skeleton of session jobs, `jobs/session/session.nomad.hcl` of the installation."""
     log: LogSection = LogSection()
     api: ApiSection = ApiSection()
     database: DatabaseSection

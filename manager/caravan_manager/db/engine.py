@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import URL
+from sqlalchemy import URL, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from caravan_manager.config import DatabaseSection
+
+AnyRow = Row[*tuple[Any, ...]]
+"""A row of any query; only repositories see one."""
 
 Transaction = AsyncConnection
 """An open transaction: commits when its block ends, rolls back when the block raises."""

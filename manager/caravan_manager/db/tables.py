@@ -1,5 +1,8 @@
 """The tables of PostgreSQL, as SQLAlchemy Core describes them. What they mean is in each subject's model."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# A foreign key takes its type from the column that it points to, which SQLAlchemy knows and its annotations do not.
+
 from sqlalchemy import (
     BigInteger,
     Boolean,

@@ -1,0 +1,64 @@
+"""Leadership by a Consul session: at most one holder of a key, released when its process dies."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownVariableType=false
+# py-consul carries no types; what it answers is given a type here.
+
+import asyncio
+import os
+from urllib.parse import urlsplit
+
+import consul
+import structlog
+from requests import RequestException
+
+log = structlog.get_logger()
+
+TTL_SECONDS = 15
+
+
+class Leadership:
+    """The wish to lead under ``key``. Call :meth:`hold` every few seconds; it answers whether this process leads."""
+
+    def __init__(self, address: str, key: str, name: str) -> None:
+        parts = urlsplit(address)
+        self._client = consul.Consul(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 8500,
+            scheme=parts.scheme,
+            token=os.environ.get("CONSUL_HTTP_TOKEN") or os.environ.get("CONSUL_TOKEN"),
+        )
+        self._key = key
+        self._name = name
+        self._session: str | None = None
+
+    async def hold(self) -> bool:
+        """Renew or take the leadership. False when another process leads or Consul does not answer."""
+        try:
+            async with asyncio.timeout(10):
+                return await asyncio.to_thread(self._hold)
+        except (consul.ConsulException, RequestException, TimeoutError) as err:
+            log.warning("leadership.unknown", key=self._key, error=str(err))
+            return False
+
+    async def release(self) -> None:
+        """Give the leadership up, so that another process need not wait for the session to expire."""
+        if self._session is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await asyncio.to_thread(self._client.session.destroy, self._session)
+        except (consul.ConsulException, RequestException, TimeoutError) as err:
+            log.warning("leadership.not_released", key=self._key, error=str(err))
+
+    def _hold(self) -> bool:
+        if self._session is not None:
+            try:
+                self._client.session.renew(self._session)
+            except consul.NotFound:
+                self._session = None
+        if self._session is None:
+            self._session = self._client.session.create(
+                name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=1
+            )
+        return bool(self._client.kv.put(self._key, self._name, acquire=self._session))

@@ -1,0 +1,113 @@
+"""Register, stop and list session jobs. python-nomad is synchronous, so each call runs in a thread."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownVariableType=false
+# python-nomad carries no types; what it answers is given a type here.
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import nomad
+from nomad.api.exceptions import BaseNomadException, URLNotFoundNomadException
+
+from caravan_common.errors import CaravanError, UnavailableError
+
+Answer = TypeVar("Answer")
+
+Job = dict[str, Any]
+"""A job in Nomad's JSON form, as `POST /v1/jobs` takes it under ``Job``."""
+
+
+class JobRefusedError(CaravanError):
+    """Nomad will not have the job: trying again without a change is useless."""
+
+    status = 502
+    title = "Nomad refused the job."
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A session's job as Nomad lists it."""
+
+    id: str
+    status: str
+    """``pending``, ``running`` or ``dead``; no oracle for how a session went (hashicorp/nomad#4299)."""
+    stopped: bool
+
+
+class Nomad(Protocol):
+    """What Caravan asks of Nomad. Raises UnavailableError when Nomad does not answer."""
+
+    async def register(self, job: Job) -> None:
+        """Register the job; doing it twice is doing it once. Raises JobRefusedError."""
+        ...
+
+    async def parse(self, hcl: str) -> Job:
+        """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""
+        ...
+
+    async def stop(self, job_id: str) -> None:
+        """Stop the job; an unknown one is stopped already."""
+        ...
+
+    async def list_jobs(self) -> list[JobState]:
+        """Return all session jobs of the namespace."""
+        ...
+
+
+class NomadCluster:
+    """The real Nomad, in one namespace, with the workload identity's token."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        parts = urlsplit(address)
+        self._client = nomad.Nomad(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 4646,
+            secure=parts.scheme == "https",
+            namespace=namespace,
+            token=os.environ.get("NOMAD_TOKEN"),
+            timeout=10,
+            verify=True,
+        )
+
+    async def register(self, job: Job) -> None:
+        """Register the job; doing it twice is doing it once. Raises JobRefusedError."""
+        await self._ask(lambda: self._client.jobs.register_job({"Job": job}))
+
+    async def parse(self, hcl: str) -> Job:
+        """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""
+        job: Job = await self._ask(lambda: self._client.jobs.parse(hcl, canonicalize=True))
+        return job
+
+    async def stop(self, job_id: str) -> None:
+        """Stop the job; an unknown one is stopped already."""
+        await self._ask(lambda: self._client.job.deregister_job(job_id), unknown=None)
+
+    async def list_jobs(self) -> list[JobState]:
+        """Return all session jobs of the namespace."""
+        jobs: list[dict[str, Any]] = await self._ask(lambda: self._client.jobs.get_jobs(prefix="s-"))
+        return [JobState(id=job["ID"], status=job["Status"], stopped=bool(job["Stop"])) for job in jobs]
+
+    async def _ask(self, call: Callable[[], Any], *, unknown: Any = ...) -> Any:
+        try:
+            return await asyncio.to_thread(call)
+        except URLNotFoundNomadException as err:
+            if unknown is not ...:
+                return unknown
+            raise JobRefusedError(_reason(err)) from err
+        except BaseNomadException as err:
+            if _status(err) in range(400, 500):
+                raise JobRefusedError(_reason(err)) from err
+            raise UnavailableError("Nomad does not answer") from err
+
+
+def _status(error: BaseNomadException) -> int | None:
+    return getattr(error.nomad_resp, "status_code", None)
+
+
+def _reason(error: BaseNomadException) -> str:
+    return str(getattr(error.nomad_resp, "text", "")).strip() or "Nomad refused the request"

@@ -1,0 +1,44 @@
+"""What a request carries for the doors: the caller, the services, and how parameters are read."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from caravan_common.errors import InvalidParametersError
+from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.model import Principal
+from caravan_manager.people.service import PeopleService
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.service import VFoldersService
+
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
+"""Who signed the request; the authentication middleware sets it before a handler runs."""
+
+PEOPLE: web.AppKey[PeopleService] = web.AppKey("people", PeopleService)
+SESSIONS: web.AppKey[SessionsService] = web.AppKey("sessions", SessionsService)
+VFOLDERS: web.AppKey[VFoldersService] = web.AppKey("vfolders", VFoldersService)
+IMAGES: web.AppKey[ImagesService] = web.AppKey("images", ImagesService)
+NODES: web.AppKey[NodesService] = web.AppKey("nodes", NodesService)
+
+
+async def read_parameters(request: web.Request) -> dict[str, Any]:
+    """Return the query and the JSON body as one object; the body wins, repeated query names become lists.
+
+    Clients of different versions send the same parameter in either place, on any method.
+    """
+    merged: dict[str, Any] = {}
+    for name in request.query:
+        values = request.query.getall(name)
+        merged[name] = values[0] if len(values) == 1 else values
+    raw = await request.read()
+    if not raw.strip():
+        return merged
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as err:
+        raise InvalidParametersError("Malformed body") from err
+    if not isinstance(body, dict):
+        raise InvalidParametersError("Malformed body")
+    return merged | body

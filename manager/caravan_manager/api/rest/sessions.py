@@ -1,0 +1,252 @@
+"""REST: sessions."""
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from caravan_common.errors import InvalidParametersError
+from caravan_common.http import json_response
+from caravan_common.states import ClusterMode, SessionStatus, SessionType
+from caravan_manager.api.context import PRINCIPAL, SESSIONS, read_parameters
+from caravan_manager.sessions.model import Session, SessionNotFoundError
+from caravan_manager.sessions.request import SessionRequest
+from caravan_manager.vfolders.model import MountRequest
+
+routes = web.RouteTableDef()
+
+LONGEST_WAIT_SECONDS = 3600.0
+
+
+def _either(*names: str) -> Any:
+    return AliasChoices(*names)
+
+
+def _none_as_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+Mapping = Annotated[dict[str, Any], BeforeValidator(_none_as_empty)]
+
+
+class MountOptions(BaseModel):
+    """What else is said of one mount."""
+
+    permission: str | None = None
+    subpath: str | None = None
+
+
+class SessionConfig(BaseModel):
+    """The ``config`` of a new session."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    mounts: list[str] | None = None
+    mount_ids: list[str] | None = None
+    mount_map: Mapping = {}
+    mount_options: dict[str, MountOptions] | None = None
+    environ: Mapping = {}
+    resources: Mapping = {}
+    resource_opts: Mapping = Field(default={}, validation_alias=_either("resource_opts", "resourceOpts"))
+    scaling_group: str | None = Field(default=None, validation_alias=_either("scaling_group", "scalingGroup"))
+
+
+class CreateSession(BaseModel):
+    """Body of POST /session, with the spellings of all clients."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str | None = Field(default=None, validation_alias=_either("name", "clientSessionToken", "session_name"))
+    image: str | None = Field(default=None, validation_alias=_either("image", "lang"))
+    architecture: str | None = Field(default=None, validation_alias=_either("architecture", "arch"))
+    type: SessionType = Field(default=SessionType.INTERACTIVE, validation_alias=_either("type", "sessionType"))
+    project: str = Field(default="default", validation_alias=_either("group", "groupName", "group_name"))
+    domain: str | None = Field(default=None, validation_alias=_either("domain", "domainName", "domain_name"))
+    tag: str | None = Field(default=None, max_length=64)
+    priority: int = 10
+    cluster_size: int = Field(default=1, validation_alias=_either("cluster_size", "clusterSize"))
+    cluster_mode: ClusterMode = Field(
+        default=ClusterMode.SINGLE_NODE, validation_alias=_either("cluster_mode", "clusterMode")
+    )
+    config: SessionConfig = SessionConfig()
+    startup_command: str | None = Field(default=None, validation_alias=_either("startup_command", "startupCommand"))
+    bootstrap_script: str | None = Field(default=None, validation_alias=_either("bootstrap_script", "bootstrapScript"))
+    callback_url: str | None = Field(default=None, validation_alias=_either("callback_url", "callbackUrl"))
+    enqueue_only: bool = Field(default=False, validation_alias=_either("enqueue_only", "enqueueOnly"))
+    max_wait_seconds: float = Field(default=0, ge=0, validation_alias=_either("max_wait_seconds", "maxWaitSeconds"))
+    reuse: bool = Field(default=True, validation_alias=_either("reuse", "reuseIfExists"))
+
+
+@routes.post("/session")
+@routes.post("/session/_/create")
+async def create_session(request: web.Request) -> web.Response:
+    """Put a session into the queue; unless told otherwise, answer when it runs."""
+    body = CreateSession.model_validate(await read_parameters(request))
+    principal = request[PRINCIPAL]
+    service = request.app[SESSIONS]
+    made = await service.create(principal, _session_request(body, principal.domain_name))
+    session = made.session
+    if not body.enqueue_only:
+        limit = body.max_wait_seconds or LONGEST_WAIT_SECONDS
+        session = await service.wait_until_started(session.id, limit)
+        if session.status in {SessionStatus.CANCELLED, SessionStatus.ERROR}:
+            raise SessionNotFoundError(f"session {session.name} ended before it ran: {session.status_info}")
+    status = session.status.value
+    if not body.enqueue_only and session.status is SessionStatus.PENDING:
+        status = "TIMEOUT"
+    return json_response(
+        {
+            "sessionId": str(session.id),
+            "sessionName": session.name,
+            "status": status,
+            "servicePorts": [],
+            "created": made.created,
+        },
+        status=201,
+    )
+
+
+def _session_request(body: CreateSession, domain: str) -> SessionRequest:
+    if body.image is None or body.name is None:
+        missing = {"session_name": body.name, "image": body.image}
+        raise InvalidParametersError(
+            "Input validation error", data={k: "is required" for k, v in missing.items() if v is None}
+        )
+    config = body.config
+    return SessionRequest(
+        name=body.name,
+        image=body.image,
+        architecture=body.architecture or "x86_64",
+        type=body.type,
+        project=body.project,
+        domain=body.domain or domain,
+        scaling_group=config.scaling_group,
+        priority=body.priority,
+        tag=body.tag,
+        cluster_mode=body.cluster_mode,
+        cluster_size=body.cluster_size,
+        resources=config.resources,
+        resource_opts=config.resource_opts,
+        environ={name: str(value) for name, value in config.environ.items()},
+        mounts=_mounts(config),
+        startup_command=body.startup_command,
+        bootstrap_script=body.bootstrap_script,
+        callback_url=body.callback_url,
+        reuse=body.reuse,
+    )
+
+
+def _mounts(config: SessionConfig) -> tuple[MountRequest, ...]:
+    """Read the mounts: each names a folder, or with ``folder/path`` a part of it."""
+    return tuple(_mount(key, config) for key in [*(config.mounts or []), *(config.mount_ids or [])])
+
+
+def _mount(key: str, config: SessionConfig) -> MountRequest:
+    name, _, subpath = key.partition("/")
+    given = config.mount_options or {}
+    options = given.get(key) or given.get(name) or MountOptions()
+    target = config.mount_map.get(key) or config.mount_map.get(name)
+    return MountRequest(
+        name=name,
+        subpath=PurePosixPath(subpath or options.subpath or "."),
+        target=str(target) if target else None,
+        permission=options.permission,
+    )
+
+
+@routes.get("/session/_/match")
+async def match_sessions(request: web.Request) -> web.Response:
+    """List the sessions that a word may mean."""
+    parameters = await read_parameters(request)
+    found = await request.app[SESSIONS].match(request[PRINCIPAL], str(parameters.get("id", "")))
+    return json_response({"matches": [{"id": str(s.id), "name": s.name, "status": s.status.value} for s in found]})
+
+
+@routes.get("/session/{session}")
+async def session_info(request: web.Request) -> web.Response:
+    """Describe one session."""
+    session = await request.app[SESSIONS].one(request[PRINCIPAL], request.match_info["session"])
+    return json_response(_description(session))
+
+
+@routes.delete("/session/{session}")
+async def destroy_session(request: web.Request) -> web.Response:
+    """End a session."""
+    forced = str((await read_parameters(request)).get("forced", "false")).lower() in {"true", "1", "yes"}
+    ended = await request.app[SESSIONS].destroy(request[PRINCIPAL], request.match_info["session"], forced=forced)
+    word = "cancelled" if ended.status is SessionStatus.CANCELLED else "terminated"
+    return json_response({"stats": {"status": word}})
+
+
+@routes.post("/session/{session}/rename")
+async def rename_session(request: web.Request) -> web.Response:
+    """Give a running session another name."""
+    name = (await read_parameters(request)).get("name")
+    if not isinstance(name, str):
+        raise InvalidParametersError("Input validation error", data={"name": "is required"})
+    await request.app[SESSIONS].rename(request[PRINCIPAL], request.match_info["session"], name)
+    return web.Response(status=204)
+
+
+@routes.get("/session/{session}/logs")
+async def session_logs(request: web.Request) -> web.Response:
+    """Return the log of the session's container, live or after its end."""
+    kernel = (await read_parameters(request)).get("kernel_id")
+    logs = await request.app[SESSIONS].logs(
+        request[PRINCIPAL], request.match_info["session"], None if kernel is None else _uuid(str(kernel))
+    )
+    return json_response({"result": {"logs": logs.decode(errors="replace")}})
+
+
+@routes.get("/session/{session}/status-history")
+async def status_history(request: web.Request) -> web.Response:
+    """Tell when the session came into each status: flat, and under ``result`` for the clients that look there."""
+    session = await request.app[SESSIONS].one(request[PRINCIPAL], request.match_info["session"])
+    history = {status.lower(): moment for status, moment in session.status_history.items()}
+    return json_response({**history, "result": history})
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as err:
+        raise InvalidParametersError("this is not a UUID") from err
+
+
+def _description(session: Session) -> dict[str, object]:
+    slots = _repr_slots(session.requested_slots.to_json())
+    occupying = _repr_slots(session.occupying_slots.to_json())
+    return {
+        "domainName": session.domain_name,
+        "groupId": str(session.project_id),
+        "userId": str(session.user_id),
+        "lang": session.image,
+        "image": session.image,
+        "architecture": session.architecture,
+        "registry": session.registry,
+        "tag": session.tag,
+        "containerId": session.main_kernel.container_id or "",
+        "occupiedSlots": occupying,
+        "occupyingSlots": occupying,
+        "requestedSlots": slots,
+        "occupiedShares": "{}",
+        "environ": repr(session.environ),
+        "resourceOpts": repr(session.resource_opts),
+        "status": session.status.value,
+        "statusInfo": session.status_info,
+        "statusData": session.status_data,
+        "age": int((datetime.now(UTC) - session.created_at).total_seconds() * 1000),
+        "creationTime": str(session.created_at),
+        "terminationTime": str(session.terminated_at) if session.terminated_at else None,
+        "numQueriesExecuted": 0,
+        "lastStat": None,
+        "idleChecks": {},
+    }
+
+
+def _repr_slots(slots: dict[str, str]) -> str:
+    """Return slots in the form of the real manager: the text of a Python dictionary of decimals."""
+    return "{" + ", ".join(f"'{name}': Decimal('{amount}')" for name, amount in slots.items()) + "}"

@@ -1,0 +1,107 @@
+"""Backend.AI's request signature (HMAC, version 4): what is signed, and what it is checked against. Pure.
+
+Source: the protocol as the official clients speak it; the test vector is in the tests.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from caravan_common.errors import InvalidAuthParametersError
+
+MAX_SKEW = timedelta(minutes=15)
+_SCHEMES = ("BackendAI", "Sorna")
+_ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_512", "sha1", "md5", "blake2b"})
+_CREDENTIAL = re.compile(r"^(?P<key>[^:\s]{1,64}):(?P<signature>[0-9a-f]{16,256})$")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """The parts of a request that its signature covers, exactly as they were sent."""
+
+    method: str
+    raw_path: str
+    """Path and query, percent-encoding untouched."""
+    date: str
+    host: str
+    content_type: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The parsed Authorization header."""
+
+    algorithm: str
+    access_key: str
+    signature: str
+
+
+def parse_authorization(header: str) -> Authorization:
+    """Read ``BackendAI signMethod=HMAC-SHA256, credential=<key>:<signature>``. Raises InvalidAuthParametersError."""
+    scheme, _, rest = header.partition(" ")
+    if scheme not in _SCHEMES:
+        raise InvalidAuthParametersError("Invalid authorization type name")
+    parts = [part.strip().partition("=") for part in rest.split(",")]
+    fields = {name: value for name, _, value in parts}
+    method = fields.get("signMethod", "HMAC-SHA256")
+    kind, _, algorithm = method.partition("-")
+    algorithm = algorithm.lower().replace("-", "_")
+    matched = _CREDENTIAL.match(fields.get("credential", ""))
+    if kind.upper() != "HMAC" or matched is None:
+        raise InvalidAuthParametersError("Missing or malformed authorization parameters")
+    if algorithm not in _ALGORITHMS:
+        raise InvalidAuthParametersError("Unsupported request signing method")
+    return Authorization(algorithm, matched["key"], matched["signature"])
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Read a Date header (ISO 8601 or RFC 822); a time without zone is UTC. None when it is neither."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def check_date(text: str | None, now: datetime) -> datetime:
+    """Return the moment of signing. Raises InvalidAuthParametersError when it is missing or too far from ``now``."""
+    moment = parse_date(text)
+    if moment is None or abs(moment - now) > MAX_SKEW:
+        raise InvalidAuthParametersError("Date/time sync error")
+    return moment
+
+
+def sign(request: SignedRequest, signed_at: datetime, secret_key: str, algorithm: str) -> str:
+    """Return the signature in hex."""
+    nothing = hashlib.new(algorithm, b"").hexdigest()
+    text = "\n".join(
+        [
+            request.method.upper(),
+            request.raw_path,
+            request.date,
+            f"host:{request.host}",
+            f"content-type:{request.content_type}",
+            f"x-backendai-version:{request.version}",
+            nothing,
+        ]
+    )
+    of_day = hmac.new(secret_key.encode(), signed_at.strftime("%Y%m%d").encode(), algorithm).digest()
+    of_host = hmac.new(of_day, request.host.encode(), algorithm).digest()
+    return hmac.new(of_host, text.encode(), algorithm).hexdigest()
+
+
+def signature_matches(
+    request: SignedRequest, signed_at: datetime, secret_key: str, authorization: Authorization
+) -> bool:
+    """Say whether the signature is right, in constant time."""
+    expected = sign(request, signed_at, secret_key, authorization.algorithm)
+    return hmac.compare_digest(expected, authorization.signature)

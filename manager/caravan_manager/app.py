@@ -1,0 +1,51 @@
+"""The manager's two applications: the API for clients, and the internal one for Prometheus and health checks."""
+
+from aiohttp import web
+
+from caravan_common.http import counted, json_response, problems
+from caravan_common.metrics import metrics
+from caravan_manager.api import context
+from caravan_manager.api.auth import anonymous, authenticate
+from caravan_manager.api.cors import cors
+from caravan_manager.api.graphql.door import routes as graphql_routes
+from caravan_manager.api.rest import auth, folders, information, resources, sessions
+from caravan_manager.wiring import Wired
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+async def _server_header(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "BackendAI"
+
+
+@anonymous
+async def health(_request: web.Request) -> web.Response:
+    """Answer while the process serves."""
+    return json_response({"status": "healthy"})
+
+
+def make_api(wired: Wired, manager_version: str) -> web.Application:
+    """Return the application that clients speak to."""
+    app = web.Application(
+        middlewares=[counted("manager"), cors, problems, authenticate], client_max_size=MAX_BODY_BYTES
+    )
+    app[auth.MANAGER_VERSION] = manager_version
+    app[context.PEOPLE] = wired.people
+    app[context.SESSIONS] = wired.sessions
+    app[context.VFOLDERS] = wired.vfolders
+    app[context.IMAGES] = wired.images
+    app[context.NODES] = wired.nodes
+    for table in (auth, sessions, folders, information, resources):
+        app.add_routes(table.routes)
+    app.add_routes(graphql_routes)
+    app.router.add_get("/health", health)
+    app.on_response_prepare.append(_server_header)
+    return app
+
+
+def make_internal() -> web.Application:
+    """Return the application that only the platform speaks to."""
+    app = web.Application(middlewares=[problems])
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/health", health)
+    return app

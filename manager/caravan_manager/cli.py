@@ -1,0 +1,92 @@
+"""The command `caravan-manager`: serve, migrate the database, make the first administrator."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from caravan_common.config import load_config
+from caravan_common.errors import CaravanError
+from caravan_common.logs import configure_logs
+from caravan_common.service import Listener, run, serving, until_stopped
+from caravan_manager.app import make_api, make_internal
+from caravan_manager.bootstrap import Seed, bootstrap
+from caravan_manager.config import ManagerConfig
+from caravan_manager.db.migrate import upgrade
+from caravan_manager.wiring import Wired, wire
+
+log = structlog.get_logger()
+
+CONFIG = click.option(
+    "--config", "path", type=click.Path(path_type=Path), required=True, help="The manager's TOML file."
+)
+
+
+@click.group()
+def cli() -> None:
+    """Caravan's manager."""
+
+
+@cli.command()
+@CONFIG
+def serve(path: Path) -> None:
+    """Serve the API, and run the scheduler and the loops beside it."""
+    config = _configured(path)
+    run(_serve(config))
+
+
+@cli.command()
+@CONFIG
+def migrate(path: Path) -> None:
+    """Bring the database to the newest schema. Safe to run at any time, by several managers at once."""
+    config = _configured(path)
+    uvloop.run(upgrade(config.database))
+    log.info("database.migrated")
+
+
+@cli.command("bootstrap")
+@CONFIG
+@click.option("--seed", type=click.Path(path_type=Path), required=True, help="TOML: first administrator and images.")
+def bootstrap_command(path: Path, seed: Path) -> None:
+    """Make the default domain, project and policies, the first administrator and the images; what exists stays."""
+    config = _configured(path)
+    uvloop.run(bootstrap(config, load_config(Seed, seed)))
+
+
+def _configured(path: Path) -> ManagerConfig:
+    config = load_config(ManagerConfig, path)
+    configure_logs(config.log, "manager")
+    return config
+
+
+async def _serve(config: ManagerConfig) -> None:
+    wired = wire(config)
+    try:
+        await until_stopped(lambda stop: _run(config, wired, stop))
+    finally:
+        await wired.close()
+
+
+async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None:
+    api = Listener(make_api(wired, config.manager_version), config.api.host, config.api.port)
+    internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
+    async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
+        runs = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
+        tasks = [group.create_task(run()) for run in runs]
+        log.info("manager.serving", addresses=addresses)
+        await stop.wait()
+        log.info("manager.stopping")
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> None:
+    """Run the command; an error that an operator can mend is one sentence and exit code 1."""
+    try:
+        cli()
+    except CaravanError as err:
+        click.echo(f"caravan-manager: {err}", err=True)
+        sys.exit(1)

@@ -1,0 +1,109 @@
+"""A placed session as a Nomad job: the operator's skeleton with IDs and numbers laid over it.
+
+Nothing that a user wrote goes into a job: Nomad replaces `${…}` in a job's strings and knows no escape. What users
+wrote travels in the kernels' specifications (:mod:`caravan_manager.compiler.kernel`).
+"""
+
+import copy
+import re
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+from uuid import UUID
+
+from caravan_common.ids import job_id, network_name
+from caravan_common.nomad.client import Job
+from caravan_common.slots import parse_bytes
+from caravan_manager.sessions.model import Kernel, Session
+
+MHZ_PER_CPU = 1000
+"""How many of Nomad's MHz one cpu slot is; a node's `cpu_total_compute` is its cpu slots times this."""
+MEBIBYTE = 1024 * 1024
+DEFAULT_SHM_BYTES = 64 * MEBIBYTE
+NO_DEVICE = frozenset({"cpu", "mem"})
+
+_PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
+
+
+def compile_job(session: Session, node_ids: Mapping[str, UUID], skeleton: Job) -> Job:
+    """Return the job of a session whose kernels all have nodes.
+
+    ``skeleton`` is the parsed `jobs/session/session.nomad.hcl`; ``node_ids`` gives Nomad's ID of each node by name.
+    Compiling the same session twice gives the same job.
+    """
+    job = copy.deepcopy(skeleton)
+    (template,) = job["TaskGroups"]
+    job["ID"] = job["Name"] = job_id(session.id)
+    job["Priority"] = nomad_priority(session.priority)
+    job["Meta"] = _meta(session)
+    job["TaskGroups"] = [_group(session, kernel, node_ids, template) for kernel in session.kernels]
+    return job
+
+
+def nomad_priority(priority: int) -> int:
+    """Return Nomad's priority (1-100) for Backend.AI's (0-100)."""
+    return max(1, min(100, priority))
+
+
+def _meta(session: Session) -> dict[str, str]:
+    meta = {
+        "caravan_session": str(session.id),
+        "caravan_user": str(session.user_id),
+        "caravan_access_key": session.access_key,
+        "caravan_project": str(session.project_id),
+        "caravan_domain": session.domain_name,
+        "caravan_scaling_group": session.scaling_group,
+        "caravan_type": session.type.value,
+    }
+    return {name: value for name, value in meta.items() if _PLAIN.match(value)}
+
+
+def _group(session: Session, kernel: Kernel, node_ids: Mapping[str, UUID], template: Job) -> Job:
+    if kernel.node is None:
+        raise ValueError(f"kernel {kernel.id} has no node")
+    group = copy.deepcopy(template)
+    group["Name"] = kernel.cluster_hostname
+    group["Constraints"] = [
+        {"LTarget": "${node.unique.id}", "RTarget": str(node_ids[kernel.node]), "Operand": "="},
+    ]
+    for task in group["Tasks"]:
+        if task["Name"] == "main":
+            _lay_main(session, kernel, task)
+        else:
+            task["Config"]["args"] = [*task["Config"]["args"], str(kernel.id)]
+    return group
+
+
+def _lay_main(session: Session, kernel: Kernel, task: dict[str, Any]) -> None:
+    if not _PLAIN.match(session.image):
+        raise ValueError("the image's reference is not plain")
+    scratch = "${meta.caravan_scratch}/" + str(kernel.id)
+    task["Resources"] |= _resources(kernel)
+    task["Config"] |= {
+        "image": session.image,
+        "hostname": kernel.cluster_hostname,
+        "network_mode": network_name(session.id),
+        "network_aliases": [kernel.cluster_hostname],
+        "shm_size": shm_bytes(session.resource_opts),
+        "labels": [{"ai.caravan.session": str(session.id), "ai.caravan.kernel": str(kernel.id)}],
+        "volumes": [
+            f"{scratch}/work:/home/work",
+            f"{scratch}/config:/home/config:ro",
+            "${meta.caravan_runtime}:/opt/kernel:ro",
+        ],
+    }
+
+
+def _resources(kernel: Kernel) -> dict[str, int]:
+    unknown = set(kernel.slots) - NO_DEVICE
+    if unknown:
+        raise ValueError(f"no device of kind {', '.join(sorted(unknown))} can be compiled yet")
+    cpu = (kernel.slots["cpu"] * MHZ_PER_CPU).to_integral_value(ROUND_CEILING)
+    memory = (kernel.slots["mem"] / Decimal(MEBIBYTE)).to_integral_value(ROUND_CEILING)
+    return {"CPU": int(cpu), "MemoryMB": int(memory)}
+
+
+def shm_bytes(resource_opts: Mapping[str, str]) -> int:
+    """Return the size of `/dev/shm` that a session asked for; 64 MiB when it did not."""
+    wanted = resource_opts.get("shmem")
+    return DEFAULT_SHM_BYTES if wanted is None else parse_bytes(wanted)

@@ -1,0 +1,1 @@
+"""Nodes, as their agents report them, and the scaling groups that they form."""

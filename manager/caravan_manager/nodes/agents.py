@@ -1,0 +1,89 @@
+"""The manager's side of the agents' API: prepare a kernel, forget it, read its log."""
+
+from typing import Protocol
+from uuid import UUID
+
+import aiohttp
+
+from caravan_common.errors import CaravanError, NotFoundError, UnavailableError
+from caravan_common.wire.agent import KernelList, KernelSpec
+
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+MAX_LOG_BYTES = 16 * 1024 * 1024
+
+
+class SpecRefusedError(CaravanError):
+    """The agent will never prepare this kernel: its specification is wrong for the node."""
+
+    status = 502
+    title = "The agent refused the kernel."
+
+
+class LogNotFoundError(NotFoundError):
+    """The node has no log of this kernel."""
+
+    object_name = "container log"
+
+
+class Agents(Protocol):
+    """What the manager asks of agents, each at its URL. Raises UnavailableError when one does not answer."""
+
+    async def prepare(self, url: str, spec: KernelSpec) -> None:
+        """Give the agent a kernel's specification; twice is harmless. Raises SpecRefusedError."""
+        ...
+
+    async def forget(self, url: str, kernel: UUID) -> None:
+        """Have the agent clean a kernel up; an unknown one is harmless."""
+        ...
+
+    async def logs(self, url: str, kernel: UUID) -> bytes:
+        """Return a kernel's log, live or saved. Raises LogNotFoundError."""
+        ...
+
+    async def kernels(self, url: str) -> KernelList:
+        """Return everything that the agent holds."""
+        ...
+
+
+class HttpAgents:
+    """The real agents, over HTTP with the token that they share with the manager."""
+
+    def __init__(self, client: aiohttp.ClientSession, token: str) -> None:
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def prepare(self, url: str, spec: KernelSpec) -> None:
+        """Give the agent a kernel's specification; twice is harmless. Raises SpecRefusedError."""
+        await self._call("PUT", f"{url}/kernels/{spec.kernel}", body=spec.model_dump_json().encode())
+
+    async def forget(self, url: str, kernel: UUID) -> None:
+        """Have the agent clean a kernel up; an unknown one is harmless."""
+        await self._call("DELETE", f"{url}/kernels/{kernel}")
+
+    async def logs(self, url: str, kernel: UUID) -> bytes:
+        """Return a kernel's log, live or saved. Raises LogNotFoundError."""
+        try:
+            return await self._call("GET", f"{url}/kernels/{kernel}/logs")
+        except SpecRefusedError as err:
+            raise LogNotFoundError(f"no log of kernel {kernel}") from err
+
+    async def kernels(self, url: str) -> KernelList:
+        """Return everything that the agent holds."""
+        return KernelList.model_validate_json(await self._call("GET", f"{url}/kernels"))
+
+    async def _call(self, method: str, url: str, body: bytes | None = None) -> bytes:
+        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
+        try:
+            async with self._client.request(method, url, data=body, headers=headers, timeout=TIMEOUT) as answer:
+                content = await answer.content.read(MAX_LOG_BYTES)
+                while len(content) < MAX_LOG_BYTES and (
+                    more := await answer.content.read(MAX_LOG_BYTES - len(content))
+                ):
+                    content += more
+        except (TimeoutError, aiohttp.ClientError) as err:
+            raise UnavailableError(f"the agent at {url.partition('/kernels')[0]} does not answer") from err
+        if answer.status >= 500:
+            raise UnavailableError(f"the agent failed with status {answer.status}")
+        if answer.status >= 400:
+            raise SpecRefusedError(content[:500].decode(errors="replace"))
+        return content

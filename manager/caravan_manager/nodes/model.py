@@ -1,0 +1,60 @@
+"""Nodes and scaling groups as values. No I/O."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from caravan_common.errors import NotFoundError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import NodeStatus
+
+
+class ScalingGroupNotFoundError(NotFoundError):
+    """The scaling group does not exist, or the caller's domain may not use it."""
+
+    object_name = "scaling group"
+
+
+class NodeNotFoundError(NotFoundError):
+    """No agent ever reported a node of this name."""
+
+    object_name = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Nomad client with Caravan's agent. ``name`` is what Backend.AI calls the agent's ID."""
+
+    name: str
+    node_id: UUID
+    status: NodeStatus
+    status_changed: datetime
+    region: str
+    scaling_group: str
+    schedulable: bool
+    architecture: str
+    version: str
+    url: str
+    slots: ResourceSlots
+    images: frozenset[str]
+    first_contact: datetime
+    last_heartbeat: datetime
+    lost_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingGroup:
+    """A set of nodes with one scheduler."""
+
+    name: str
+    description: str
+    is_active: bool
+    is_public: bool
+    created_at: datetime
+    wsproxy_addr: str | None
+    driver: str
+    driver_opts: dict[str, Any]
+    scheduler: str
+    scheduler_opts: dict[str, Any]
+    use_host_network: bool

@@ -1,0 +1,117 @@
+"""The SQL of nodes and scaling groups."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import NodeStatus
+from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.db.engine import AnyRow, Transaction
+from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
+from caravan_manager.nodes.model import Node, ScalingGroup
+
+
+def _node(row: AnyRow) -> Node:
+    return Node(
+        name=row.name,
+        node_id=row.node_id,
+        status=NodeStatus(row.status),
+        status_changed=row.status_changed,
+        region=row.region,
+        scaling_group=row.scaling_group,
+        schedulable=row.schedulable,
+        architecture=row.architecture,
+        version=row.version,
+        url=row.url,
+        slots=ResourceSlots.parse(row.slots),
+        images=frozenset(row.images),
+        first_contact=row.first_contact,
+        last_heartbeat=row.last_heartbeat,
+        lost_at=row.lost_at,
+    )
+
+
+def _scaling_group(row: AnyRow) -> ScalingGroup:
+    return ScalingGroup(
+        name=row.name,
+        description=row.description,
+        is_active=row.is_active,
+        is_public=row.is_public,
+        created_at=row.created_at,
+        wsproxy_addr=row.wsproxy_addr,
+        driver=row.driver,
+        driver_opts=row.driver_opts,
+        scheduler=row.scheduler,
+        scheduler_opts=row.scheduler_opts,
+        use_host_network=row.use_host_network,
+    )
+
+
+async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
+    """Add the node, or bring it up to date: it is ALIVE. Its scaling group stays as an operator set it."""
+    fresh = {
+        "status": NodeStatus.ALIVE.value,
+        "region": beat.region,
+        "architecture": beat.architecture,
+        "version": beat.version,
+        "url": beat.url,
+        "slots": ResourceSlots.parse(beat.slots).to_json(),
+        "images": beat.images,
+        "last_heartbeat": func.now(),
+        "lost_at": None,
+    }
+    new = insert(nodes).values(name=beat.name, node_id=UUID(beat.node), scaling_group=beat.scaling_group, **fresh)
+    # A node that was built anew keeps its name and has a new ID in Nomad.
+    await tx.execute(new.on_conflict_do_update(index_elements=["name"], set_=fresh | {"node_id": new.excluded.node_id}))
+
+
+async def mark(tx: Transaction, node_id: UUID, status: NodeStatus) -> None:
+    """Set the status of one node."""
+    await tx.execute(
+        update(nodes).where(nodes.c.node_id == node_id).values(status=status.value, status_changed=func.now())
+    )
+
+
+async def mark_lost(tx: Transaction, silent_since: datetime) -> list[str]:
+    """Mark nodes LOST whose last heartbeat is older; returns their names."""
+    lost = (
+        update(nodes)
+        .where(nodes.c.status == NodeStatus.ALIVE.value, nodes.c.last_heartbeat < silent_since)
+        .values(status=NodeStatus.LOST.value, status_changed=func.now(), lost_at=func.now())
+        .returning(nodes.c.name)
+    )
+    return list((await tx.scalars(lost)).all())
+
+
+async def list_nodes(
+    tx: Transaction, *, scaling_group: str | None = None, status: str | None = None, name: str | None = None
+) -> list[Node]:
+    """Return nodes by name; at most 10,000."""
+    wanted = select(nodes).order_by(nodes.c.name).limit(10_000)
+    if scaling_group is not None:
+        wanted = wanted.where(nodes.c.scaling_group == scaling_group)
+    if status is not None:
+        wanted = wanted.where(nodes.c.status == status)
+    if name is not None:
+        wanted = wanted.where(nodes.c.name == name)
+    return [_node(row) for row in await tx.execute(wanted)]
+
+
+async def list_scaling_groups(
+    tx: Transaction, *, name: str | None = None, domain: str | None = None, is_active: bool | None = None
+) -> list[ScalingGroup]:
+    """Return scaling groups by name: all, or those that a domain may use."""
+    wanted = select(scaling_groups).order_by(scaling_groups.c.name).limit(1000)
+    if name is not None:
+        wanted = wanted.where(scaling_groups.c.name == name)
+    if domain is not None:
+        allowed = select(scaling_groups_of_domains.c.scaling_group).where(
+            scaling_groups_of_domains.c.domain_name == domain
+        )
+        wanted = wanted.where(scaling_groups.c.name.in_(allowed))
+    if is_active is not None:
+        wanted = wanted.where(scaling_groups.c.is_active == is_active)
+    return [_scaling_group(row) for row in await tx.execute(wanted)]

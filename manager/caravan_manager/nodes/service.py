@@ -1,0 +1,70 @@
+"""What people ask of nodes and scaling groups, and what agents report."""
+
+from datetime import datetime
+from uuid import UUID
+
+from caravan_common.errors import ForbiddenError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import NodeStatus
+from caravan_common.wire.events import NodeHeartbeat, NodeStopped
+from caravan_manager.db.engine import Begin
+from caravan_manager.nodes import repository
+from caravan_manager.nodes.model import Node, NodeNotFoundError, ScalingGroup
+from caravan_manager.people.model import Principal
+from caravan_manager.sessions.repository import occupied_by_node
+
+
+class NodesService:
+    """Nodes and scaling groups."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
+
+    async def heard(self, beat: NodeHeartbeat) -> None:
+        """Record what an agent says of its node."""
+        async with self._begin() as tx:
+            await repository.record_heartbeat(tx, beat)
+
+    async def stopped(self, event: NodeStopped) -> None:
+        """Record that an agent stopped in order."""
+        async with self._begin() as tx:
+            await repository.mark(tx, UUID(event.node), NodeStatus.TERMINATED)
+
+    async def mark_lost(self, silent_since: datetime) -> list[str]:
+        """Mark as LOST the nodes that were silent for too long; returns their names."""
+        async with self._begin() as tx:
+            return await repository.mark_lost(tx, silent_since)
+
+    async def nodes(
+        self, principal: Principal, *, scaling_group: str | None, status: str | None
+    ) -> tuple[list[Node], dict[str, ResourceSlots]]:
+        """Return nodes by name and what is taken of each; for administrators."""
+        if not principal.is_admin:
+            raise ForbiddenError("only administrators list agents")
+        async with self._begin() as tx:
+            found = await repository.list_nodes(tx, scaling_group=scaling_group, status=status)
+            return found, await occupied_by_node(tx)
+
+    async def node(self, principal: Principal, name: str) -> tuple[Node, ResourceSlots]:
+        """Return one node and what is taken of it. Raises NodeNotFoundError."""
+        if not principal.is_admin:
+            raise ForbiddenError("only administrators look at agents")
+        async with self._begin() as tx:
+            found = await repository.list_nodes(tx, name=name)
+            taken = await occupied_by_node(tx)
+        if not found:
+            raise NodeNotFoundError(data=name)
+        return found[0], taken.get(name, ResourceSlots())
+
+    async def scaling_groups(
+        self, principal: Principal, *, name: str | None = None, is_active: bool | None = None
+    ) -> list[ScalingGroup]:
+        """Return all scaling groups for a superadmin, for others those of their domain."""
+        domain = None if principal.is_superadmin else principal.domain_name
+        async with self._begin() as tx:
+            return await repository.list_scaling_groups(tx, name=name, domain=domain, is_active=is_active)
+
+    async def usable_scaling_groups(self, principal: Principal) -> list[ScalingGroup]:
+        """Return the active scaling groups of the caller's domain."""
+        async with self._begin() as tx:
+            return await repository.list_scaling_groups(tx, domain=principal.domain_name, is_active=True)

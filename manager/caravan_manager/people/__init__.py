@@ -1,0 +1,1 @@
+"""Domains, projects, users, keypairs, and who may act as whom."""

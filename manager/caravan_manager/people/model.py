@@ -1,0 +1,161 @@
+"""Who asks: users, their keypairs and roles, as values. No I/O."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from caravan_common.errors import ForbiddenError, NotFoundError
+
+
+class UserRole(StrEnum):
+    """What a user may do, from least to most."""
+
+    MONITOR = "monitor"
+    USER = "user"
+    ADMIN = "admin"
+    SUPERADMIN = "superadmin"
+
+
+class UserStatus(StrEnum):
+    """Whether a user may come in."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    DELETED = "deleted"
+    BEFORE_VERIFICATION = "before-verification"
+
+
+class UserNotFoundError(NotFoundError):
+    """No user has this email address or ID."""
+
+    object_name = "user"
+
+
+class ProjectNotFoundError(NotFoundError):
+    """No active project of the domain that the caller belongs to has this name or ID."""
+
+    object_name = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who signed a request: a user with one of the user's keypairs."""
+
+    user_id: UUID
+    email: str
+    username: str
+    role: UserRole
+    domain_name: str
+    access_key: str
+    resource_policy: str
+    user_resource_policy: str
+    rate_limit: int
+
+    @property
+    def is_superadmin(self) -> bool:
+        """Whether the caller administrates the whole system."""
+        return self.role is UserRole.SUPERADMIN
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller administrates at least a domain."""
+        return self.role in {UserRole.SUPERADMIN, UserRole.ADMIN}
+
+    def may_see_keypair(self, owner: "Keypair") -> bool:
+        """Whether the caller may look at another user's things: all, the domain's, or only the caller's own."""
+        if self.is_superadmin or owner.user_id == self.user_id:
+            return True
+        return self.role is UserRole.ADMIN and owner.domain_name == self.domain_name
+
+    def must_be_superadmin(self) -> None:
+        """Raise ForbiddenError unless the caller administrates the whole system."""
+        if not self.is_superadmin:
+            raise ForbiddenError("this needs the role superadmin")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a signature is checked against: the caller, and the secret key as Vault encrypted it."""
+
+    principal: Principal
+    secret_ciphertext: str
+    keypair_is_active: bool
+    user_status: UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Keypair:
+    """An access key and its owner; the secret key is elsewhere."""
+
+    access_key: str
+    user_id: UUID
+    email: str
+    full_name: str
+    domain_name: str
+    secret_ciphertext: str
+    is_active: bool
+    is_admin: bool
+    resource_policy: str
+    rate_limit: int
+    num_queries: int
+    ssh_public_key: str | None
+    created_at: datetime
+    last_used: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person with an account."""
+
+    id: UUID
+    username: str
+    email: str
+    full_name: str
+    description: str
+    status: UserStatus
+    status_info: str | None
+    role: UserRole
+    domain_name: str
+    resource_policy: str
+    need_password_change: bool
+    main_access_key: str | None
+    allowed_client_ip: tuple[str, ...] | None
+    totp_activated: bool
+    sudo_session_enabled: bool
+    created_at: datetime
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A group of users inside a domain; sessions and folders belong to one."""
+
+    id: UUID
+    name: str
+    domain_name: str
+    description: str
+    is_active: bool
+    type: str
+    created_at: datetime
+    modified_at: datetime
+    total_resource_slots: dict[str, str]
+    allowed_vfolder_hosts: dict[str, list[str]]
+    integration_id: str | None
+    resource_policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A tenant."""
+
+    name: str
+    description: str
+    is_active: bool
+    created_at: datetime
+    modified_at: datetime
+    total_resource_slots: dict[str, str]
+    allowed_vfolder_hosts: dict[str, list[str]]
+    allowed_docker_registries: tuple[str, ...]
+    integration_id: str | None
+    scaling_groups: tuple[str, ...]

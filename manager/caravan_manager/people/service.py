@@ -1,0 +1,158 @@
+"""What a person can ask of people: come in, and look at users, projects, domains and keypairs."""
+
+from uuid import UUID
+
+from caravan_common.errors import AuthorizationFailedError, ForbiddenError
+from caravan_manager.db.engine import Begin
+from caravan_manager.people import repository
+from caravan_manager.people.model import (
+    Credentials,
+    Domain,
+    Keypair,
+    Principal,
+    Project,
+    User,
+    UserNotFoundError,
+    UserStatus,
+)
+from caravan_manager.people.passwords import password_matches
+from caravan_manager.people.secrets import SecretKeys
+
+
+class PeopleService:
+    """Domains, projects, users and keypairs, as far as the caller may see them."""
+
+    def __init__(self, begin: Begin, secrets: SecretKeys) -> None:
+        self._begin = begin
+        self._secrets = secrets
+
+    async def credentials(self, access_key: str) -> tuple[Principal, str]:
+        """Return who owns an access key, and the secret key. Raises AuthorizationFailedError."""
+        async with self._begin() as tx:
+            found = await repository.find_credentials(tx, access_key)
+        if found is None:
+            raise AuthorizationFailedError("Access key not found")
+        _must_be_active(found)
+        return found.principal, await self._secrets.reveal(found.secret_ciphertext)
+
+    async def log_in(self, domain: str, username: str, password: str) -> tuple[Principal, str]:
+        """Return the user and the secret key of the user's main keypair. Raises AuthorizationFailedError."""
+        async with self._begin() as tx:
+            found = await repository.find_login(tx, domain, username)
+        if not await password_matches(password, None if found is None else found[1]) or found is None:
+            raise AuthorizationFailedError("User credential mismatch.")
+        _must_be_active(found[0])
+        return found[0].principal, await self._secrets.reveal(found[0].secret_ciphertext)
+
+    async def secret_keys(self, keypairs: list[Keypair]) -> list[str]:
+        """Return the secret keys of keypairs that the caller was allowed to see."""
+        return await self._secrets.reveal_all([keypair.secret_ciphertext for keypair in keypairs])
+
+    async def keypair(self, principal: Principal, access_key: str | None) -> Keypair | None:
+        """Return the caller's keypair, or another one that the caller may see."""
+        async with self._begin() as tx:
+            found = await repository.find_keypair(tx, access_key or principal.access_key)
+        if found is not None and not principal.may_see_keypair(found):
+            raise ForbiddenError("this keypair belongs to somebody else")
+        return found
+
+    async def keypairs(
+        self,
+        principal: Principal,
+        *,
+        domain: str | None,
+        email: str | None,
+        is_active: bool | None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Keypair], int]:
+        """Return a page of keypairs: all for a superadmin, the domain's for an admin, a user's own."""
+        if not principal.is_admin:
+            email = principal.email
+        async with self._begin() as tx:
+            return await repository.list_keypairs(
+                tx, domain=_domain_of(principal, domain), email=email, is_active=is_active, limit=limit, offset=offset
+            )
+
+    async def user(self, principal: Principal, *, email: str | None, user_id: UUID | None) -> User:
+        """Return one user; only administrators see others. Raises UserNotFoundError."""
+        async with self._begin() as tx:
+            found = await repository.find_user(
+                tx, email=email, user_id=user_id if email or user_id else principal.user_id
+            )
+        if found is None or not _may_see_user(principal, found):
+            raise UserNotFoundError(data=email or str(user_id))
+        return found
+
+    async def users(
+        self,
+        principal: Principal,
+        *,
+        domain: str | None,
+        project: UUID | None,
+        statuses: list[str] | None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[User], int]:
+        """Return a page of users. Raises ForbiddenError for callers who administrate nothing."""
+        if not principal.is_admin:
+            raise ForbiddenError("only administrators list users")
+        async with self._begin() as tx:
+            return await repository.list_users(
+                tx,
+                domain=_domain_of(principal, domain),
+                project=project,
+                statuses=statuses,
+                limit=limit,
+                offset=offset,
+            )
+
+    async def projects(
+        self,
+        principal: Principal,
+        *,
+        domain: str | None = None,
+        name: str | None = None,
+        project: UUID | None = None,
+        is_active: bool | None = None,
+    ) -> list[Project]:
+        """Return the projects that the caller may see: all, the domain's, or those the caller belongs to."""
+        member = None if principal.is_admin else principal.user_id
+        async with self._begin() as tx:
+            return await repository.list_projects(
+                tx,
+                domain=_domain_of(principal, domain),
+                member=member,
+                name=name,
+                project=project,
+                is_active=is_active,
+            )
+
+    async def projects_of_users(self, users: list[UUID]) -> dict[UUID, list[Project]]:
+        """Return the projects of users that the caller was allowed to see, with one query."""
+        async with self._begin() as tx:
+            return await repository.list_projects_of_users(tx, users)
+
+    async def domains(
+        self, principal: Principal, *, name: str | None = None, is_active: bool | None = None
+    ) -> list[Domain]:
+        """Return domains: all for a superadmin, for others only their own."""
+        if not principal.is_superadmin:
+            name = principal.domain_name
+        async with self._begin() as tx:
+            return await repository.list_domains(tx, name=name, is_active=is_active)
+
+
+def _must_be_active(found: Credentials) -> None:
+    if not found.keypair_is_active or found.user_status is not UserStatus.ACTIVE:
+        raise AuthorizationFailedError("Access key not found")
+
+
+def _domain_of(principal: Principal, wanted: str | None) -> str | None:
+    return wanted if principal.is_superadmin else principal.domain_name
+
+
+def _may_see_user(principal: Principal, user: User) -> bool:
+    if principal.is_superadmin or user.id == principal.user_id:
+        return True
+    return principal.is_admin and user.domain_name == principal.domain_name

@@ -1,0 +1,1 @@
+"""Keeps PostgreSQL and the nodes in agreement: streams are hints, the comparison is the truth."""

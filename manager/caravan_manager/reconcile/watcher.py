@@ -1,0 +1,158 @@
+"""Turns news from the nodes and from Nomad into moves of sessions: in order for each session, many sessions at once."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import structlog
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from caravan_common.errors import UnavailableError
+from caravan_common.nomad.events import AllocationEnded, allocations_ended
+from caravan_common.wire.events import (
+    EVENT,
+    Event,
+    KernelCleaned,
+    KernelStarted,
+    KernelTerminated,
+    NodeHeartbeat,
+    NodeStopped,
+)
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.sessions.model import SessionNotFoundError
+from caravan_manager.sessions.moves import SessionMoves
+
+log = structlog.get_logger()
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+"""The ID and the fields of one entry of a Redis stream."""
+
+GROUP = "manager"
+BATCH = 200
+BLOCK_MILLISECONDS = 5000
+CLAIM_AFTER_MILLISECONDS = 30_000
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
+    """Do ``act`` for ever; after each outage wait a little longer, up to a bound."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await act()
+            pause = FIRST_PAUSE_SECONDS
+        except (RedisError, UnavailableError, OSError) as err:
+            log.warning("stream.broken", stream=name, error=str(err), pause=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+class AgentWatcher:
+    """Reads what agents write to the Redis stream. Managers share the entries; an entry is done when it is recorded."""
+
+    def __init__(self, redis: Redis, stream: str, consumer: str, nodes: NodesService, moves: SessionMoves) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._consumer = consumer
+        self._nodes = nodes
+        self._moves = moves
+
+    async def run(self) -> None:
+        """Read for ever."""
+        await retrying("agents", self._read)
+
+    async def _read(self) -> None:
+        try:
+            await self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+        except ResponseError as err:
+            if "BUSYGROUP" not in str(err):
+                raise
+        claimed: Any = await self._redis.xautoclaim(
+            self._stream, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
+        )
+        await self._handle(claimed[1])
+        fresh: Any = await self._redis.xreadgroup(
+            GROUP, self._consumer, {self._stream: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
+        )
+        for _, entries in fresh:
+            await self._handle(entries)
+
+    async def _handle(self, entries: list[Entry]) -> None:
+        queues: defaultdict[str, list[Event]] = defaultdict(list)
+        for _, fields in entries:
+            event = _event(fields)
+            if event is not None:
+                queues[_queue(event)].append(event)
+        async with asyncio.TaskGroup() as group:
+            for queue in queues.values():
+                group.create_task(self._in_order(queue))
+        if entries:
+            await self._redis.xack(self._stream, GROUP, *[entry for entry, _ in entries])
+
+    async def _in_order(self, events: list[Event]) -> None:
+        for event in events:
+            try:
+                await self._one(event)
+            except SessionNotFoundError:
+                log.info("event.of_unknown_session", type=event.type)
+
+    async def _one(self, event: Event) -> None:
+        match event:
+            case NodeHeartbeat():
+                await self._nodes.heard(event)
+            case NodeStopped():
+                await self._nodes.stopped(event)
+            case KernelStarted(session=session, kernel=kernel, container=container):
+                await self._moves.apply(session, lambda s, now: s.kernel_started(kernel, container, now))
+            case KernelTerminated(session=session, kernel=kernel, exit_code=code, reason=reason):
+                await self._moves.apply(session, lambda s, now: s.kernel_terminated(kernel, code, reason, now))
+            case KernelCleaned():
+                log.debug("kernel.cleaned", kernel=str(event.kernel))
+
+
+def _event(fields: dict[bytes, bytes]) -> Event | None:
+    try:
+        return EVENT.validate_json(fields[b"event"])
+    except (KeyError, ValidationError) as err:
+        log.warning("event.unreadable", error=str(err))
+        return None
+
+
+def _queue(event: Event) -> str:
+    match event:
+        case NodeHeartbeat() | NodeStopped():
+            return event.node
+        case _:
+            return str(event.session)
+
+
+class NomadWatcher:
+    """Follows Nomad's event stream: the end of an allocation that no agent told of."""
+
+    def __init__(self, client: aiohttp.ClientSession, address: str, namespace: str, moves: SessionMoves) -> None:
+        self._client = client
+        self._address = address
+        self._namespace = namespace
+        self._moves = moves
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        await retrying("nomad", self._follow)
+
+    async def _follow(self) -> None:
+        async for ended in allocations_ended(self._client, self._address, self._namespace):
+            try:
+                await self._record(ended)
+            except SessionNotFoundError:
+                log.info("allocation.of_unknown_session", session=str(ended.session))
+
+    async def _record(self, ended: AllocationEnded) -> None:
+        await self._moves.apply(
+            ended.session,
+            lambda s, now: s.group_terminated(ended.group, ended.exit_code, ended.reason, now),
+        )

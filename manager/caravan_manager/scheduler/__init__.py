@@ -1,0 +1,1 @@
+"""The scheduler: a pure plan of a snapshot, and the loop that carries plans out."""

@@ -1,0 +1,246 @@
+"""Carries out plans: place what waits, launch what is placed, stop what is to end. Only the leader does.
+
+Each step reads what the database says, acts idempotently outside any transaction, and records with a guard; a process
+may die between any two statements, and the next pass goes on from the record.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from caravan_common.consul.leader import Leadership
+from caravan_common.errors import CaravanError, UnavailableError
+from caravan_common.ids import job_id
+from caravan_common.nomad.client import JobRefusedError, Nomad
+from caravan_common.states import NodeStatus, SessionStatus
+from caravan_manager.compiler.job import compile_job
+from caravan_manager.compiler.kernel import Owner, compile_kernel
+from caravan_manager.compiler.skeleton import Skeleton
+from caravan_manager.db.engine import Begin
+from caravan_manager.images import repository as images
+from caravan_manager.nodes import repository as nodes
+from caravan_manager.nodes.agents import Agents, SpecRefusedError
+from caravan_manager.nodes.model import Node
+from caravan_manager.scheduler import metrics
+from caravan_manager.scheduler.plan import plan
+from caravan_manager.scheduler.snapshot import KernelRequest, NodeView, Placement, SessionRequest, Snapshot, Wait
+from caravan_manager.sessions import repository as sessions
+from caravan_manager.sessions.model import Kernel, Session
+from caravan_manager.sessions.moves import SessionMoves
+
+log = structlog.get_logger()
+
+AT_ONCE = 16
+"""How many sessions are launched or stopped at the same moment."""
+STOP_AGAIN_SECONDS = 15
+"""How long a stopped job may take before the stop is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the scheduler acts on."""
+
+    nomad: Nomad
+    agents: Agents
+    skeleton: Skeleton
+
+
+class Scheduler:
+    """The loop. :meth:`run` never ends by itself; one pass is :meth:`pass_once`."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        moves: SessionMoves,
+        cluster: Cluster,
+        leadership: Leadership,
+        interval_seconds: float,
+    ) -> None:
+        self._begin = begin
+        self._moves = moves
+        self._cluster = cluster
+        self._leadership = leadership
+        self._interval = interval_seconds
+        self._stopped_at: dict[UUID, datetime] = {}
+        self._told: dict[UUID, Wait] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Do a pass whenever something moved, and every few seconds anyway, while this process leads."""
+        try:
+            while True:
+                self._moves.news.work.clear()
+                if await self._leadership.hold():
+                    await self._guarded_pass()
+                await self._wait()
+        finally:
+            await self._leadership.release()
+
+    async def _guarded_pass(self) -> None:
+        try:
+            with metrics.PASS_DURATION.time():
+                await self.pass_once()
+        except Exception:  # the loop outlives a pass that a bug or an outage broke; the next one starts from the record
+            metrics.PASS_FAILURES.inc()
+            log.exception("scheduler.pass_failed")
+            await asyncio.sleep(self._interval)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._moves.news.work.wait()
+        except TimeoutError:
+            return
+
+    async def pass_once(self) -> None:
+        """Place, launch and stop, once."""
+        await self._place()
+        await self._launch()
+        await self._stop()
+
+    async def _place(self) -> None:
+        snapshot = await self._snapshot()
+        metrics.QUEUE_LENGTH.set(len(snapshot.pending))
+        if not snapshot.pending:
+            return
+        decided = plan(snapshot)
+        for placement in decided.placements:
+            await self._record_placement(placement)
+        for wait in decided.waits:
+            await self._record_wait(wait)
+
+    async def _snapshot(self) -> Snapshot:
+        async with self._begin() as tx:
+            pending = await sessions.list_by_status(tx, [SessionStatus.PENDING])
+            known = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value) if pending else []
+            taken = await sessions.occupied_by_node(tx) if pending else {}
+        views = tuple(
+            NodeView(
+                name=node.name,
+                scaling_group=node.scaling_group,
+                architecture=node.architecture,
+                schedulable=node.schedulable,
+                capacity=node.slots,
+                free=node.slots - taken[node.name] if node.name in taken else node.slots,
+            )
+            for node in known
+        )
+        requests = tuple(_request(session, number) for number, session in enumerate(pending))
+        return Snapshot(taken_at=self._moves.clock(), nodes=views, pending=requests)
+
+    async def _record_placement(self, placement: Placement) -> None:
+        def move(session: Session, now: datetime) -> Session:
+            return session.scheduled(dict(placement.nodes), now) if session.status is SessionStatus.PENDING else session
+
+        self._told.pop(placement.session, None)
+        metrics.PLACEMENTS.inc()
+        await self._moves.apply(placement.session, move)
+
+    async def _record_wait(self, wait: Wait) -> None:
+        if self._told.get(wait.session) == wait:
+            return
+        self._told[wait.session] = wait
+        metrics.WAITS.labels(wait.obstacle.value).inc()
+        await self._moves.apply(wait.session, lambda s, _now: s.waiting(wait.obstacle.value, list(wait.about)))
+
+    async def _launch(self) -> None:
+        async with self._begin() as tx:
+            placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
+            known = {node.name: node for node in await nodes.list_nodes(tx)} if placed else {}
+            owners = await sessions.list_owners(tx, [session.id for session in placed])
+            labels = await images.labels_by_reference(tx, [session.image for session in placed])
+        await self._each(
+            placed,
+            lambda session: self._launch_one(
+                session, known, Owner(*owners[session.id]), labels.get((session.image, session.architecture), {})
+            ),
+        )
+
+    async def _launch_one(self, session: Session, known: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
+        job = compile_job(
+            session, {name: node.node_id for name, node in known.items()}, await self._cluster.skeleton.get()
+        )
+        reason: str | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for kernel in session.kernels:
+                    spec = compile_kernel(session, kernel, owner, labels)
+                    group.create_task(self._cluster.agents.prepare(_node_of(kernel, known).url, spec))
+                group.create_task(self._cluster.nomad.register(job))
+        except* (JobRefusedError, SpecRefusedError) as refusals:
+            reason = str(refusals.exceptions[0])
+        if reason is None:
+            await self._moves.apply(session.id, _submitted)
+        else:
+            await self._refuse(session, reason)
+
+    async def _refuse(self, session: Session, reason: str) -> None:
+        log.error("session.refused", session=str(session.id), reason=reason)
+        await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
+        await self._cluster.nomad.stop(job_id(session.id))
+
+    async def _stop(self) -> None:
+        async with self._begin() as tx:
+            ending = await sessions.list_by_status(tx, [SessionStatus.TERMINATING])
+        now = self._moves.clock()
+        live = {session.id for session in ending}
+        self._stopped_at = {s: at for s, at in self._stopped_at.items() if s in live}
+        due = [
+            session
+            for session in ending
+            if session.id not in self._stopped_at
+            or (now - self._stopped_at[session.id]).total_seconds() > STOP_AGAIN_SECONDS
+        ]
+        await self._each(due, self._stop_one)
+
+    async def _stop_one(self, session: Session) -> None:
+        await self._cluster.nomad.stop(job_id(session.id))
+        self._stopped_at[session.id] = self._moves.clock()
+
+    async def _each(self, items: Iterable[Session], act: Callable[[Session], Awaitable[None]]) -> None:
+        """Act on each session, some at once; one that meets an outage stays as it is until the next pass."""
+
+        async def guarded(session: Session) -> None:
+            async with self._at_once:
+                try:
+                    await act(session)
+                except* CaravanError as errors:
+                    outage = errors.subgroup(UnavailableError) is not None
+                    log.warning(
+                        "session.not_moved", session=str(session.id), error=str(errors.exceptions[0]), outage=outage
+                    )
+
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(guarded(item))
+
+
+def _submitted(session: Session, now: datetime) -> Session:
+    """A kernel's start may have been told before: then the session is further already."""
+    return session.submitted(now) if session.status is SessionStatus.SCHEDULED else session
+
+
+def _request(session: Session, number: int) -> SessionRequest:
+    return SessionRequest(
+        id=session.id,
+        sequence=number,
+        priority=session.priority,
+        type=session.type,
+        scaling_group=session.scaling_group,
+        architecture=session.architecture,
+        cluster_mode=session.cluster_mode,
+        access_key=session.access_key,
+        domain=session.domain_name,
+        project=session.project_id,
+        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
+    )
+
+
+def _node_of(kernel: Kernel, known: dict[str, Node]) -> Node:
+    if kernel.node is None or kernel.node not in known:
+        raise SpecRefusedError(f"node {kernel.node} of kernel {kernel.id} is gone")
+    return known[kernel.node]

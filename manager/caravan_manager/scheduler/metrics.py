@@ -1,0 +1,13 @@
+"""What the scheduler tells Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+PASS_DURATION = Histogram(
+    "caravan_scheduler_pass_duration_seconds",
+    "Time of one scheduling pass",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+PASS_FAILURES = Counter("caravan_scheduler_pass_failures_total", "Passes that ended in an error")
+QUEUE_LENGTH = Gauge("caravan_scheduler_queue_length", "Pending sessions at the last pass")
+PLACEMENTS = Counter("caravan_scheduler_placements_total", "Sessions that got their nodes")
+WAITS = Counter("caravan_scheduler_waits_total", "Sessions that were told why they wait", ["obstacle"])

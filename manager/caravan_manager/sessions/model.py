@@ -1,0 +1,332 @@
+"""Sessions and kernels as values; every move of the state machine. No I/O, no clock."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, NotFoundError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+
+DEAD = frozenset({SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR})
+"""A session in one of these never moves again."""
+ON_NODES = frozenset(
+    {
+        SessionStatus.SCHEDULED,
+        SessionStatus.PREPARING,
+        SessionStatus.PULLING,
+        SessionStatus.PREPARED,
+        SessionStatus.CREATING,
+        SessionStatus.RUNNING,
+        SessionStatus.RUNNING_DEGRADED,
+        SessionStatus.RESTARTING,
+        SessionStatus.TERMINATING,
+    }
+)
+"""A session in one of these holds slots of its nodes."""
+STARTING = frozenset(
+    {
+        SessionStatus.SCHEDULED,
+        SessionStatus.PREPARING,
+        SessionStatus.PULLING,
+        SessionStatus.PREPARED,
+        SessionStatus.CREATING,
+    }
+)
+
+
+class SessionNotFoundError(NotFoundError):
+    """No session that the caller may see has this name or ID."""
+
+    object_name = "session"
+
+
+class TooManySessionsError(NotFoundError):
+    """The name means several sessions; the data lists them."""
+
+    slug = "too-many-sessions-matched"
+    code = "session_read_ambiguous"
+
+    def problem(self) -> dict[str, object]:
+        return super().problem() | {"title": "Too many sessions matched."}
+
+
+class SessionAlreadyExistsError(CaravanError):
+    """A live session of the caller has the name, and reusing it was not asked for or is not possible."""
+
+    status = 400
+    slug = "session-already-exists"
+    title = "The session already exists but you requested not to reuse existing one."
+    code = "session_create_already-exists"
+
+
+class SessionNotRunningError(ConflictError):
+    """Only a running session can do this."""
+
+    code = "session_access_not-ready"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMount:
+    """A virtual folder of a session: which one, where in the container, and with what right."""
+
+    name: str
+    folder: UUID
+    host: str
+    quota_scope: str
+    subpath: PurePosixPath
+    target: PurePosixPath
+    permission: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the form that the database keeps."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "host": self.host,
+            "quota_scope": self.quota_scope,
+            "subpath": str(self.subpath),
+            "target": str(self.target),
+            "permission": self.permission,
+        }
+
+    @classmethod
+    def from_json(cls, raw: dict[str, str]) -> "SessionMount":
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            name=raw["name"],
+            folder=UUID(raw["folder"]),
+            host=raw["host"],
+            quota_scope=raw["quota_scope"],
+            subpath=PurePosixPath(raw["subpath"]),
+            target=PurePosixPath(raw["target"]),
+            permission=raw["permission"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One container of a session, on one node once it is placed."""
+
+    id: UUID
+    session_id: UUID
+    cluster_role: str
+    cluster_idx: int
+    slots: ResourceSlots
+    status: SessionStatus
+    status_changed: datetime
+    created_at: datetime
+    node: str | None = None
+    container_id: str | None = None
+    exit_code: int | None = None
+    terminated_at: datetime | None = None
+
+    @property
+    def cluster_hostname(self) -> str:
+        """The kernel's host name in its session's network: ``main1``, ``sub1`` …"""
+        return f"{self.cluster_role}{self.cluster_idx}"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the kernel's container is gone for good."""
+        return self.status in DEAD
+
+    def moved(self, status: SessionStatus, now: datetime) -> "Kernel":
+        """Return the kernel in another status; a dead one stays as it is."""
+        if self.is_dead or self.status is status:
+            return self
+        ended = now if status in DEAD else None
+        return replace(self, status=status, status_changed=now, terminated_at=ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session and its kernels. Values: each move returns the new session, or raises."""
+
+    id: UUID
+    name: str
+    type: SessionType
+    priority: int
+    tag: str | None
+    domain_name: str
+    project_id: UUID
+    user_id: UUID
+    access_key: str
+    scaling_group: str
+    image: str
+    registry: str
+    architecture: str
+    cluster_mode: ClusterMode
+    requested_slots: ResourceSlots
+    resource_opts: dict[str, str]
+    environ: dict[str, str] = field(repr=False)
+    mounts: tuple[SessionMount, ...]
+    startup_command: str | None = field(repr=False)
+    bootstrap_script: str | None = field(repr=False)
+    callback_url: str | None
+    status: SessionStatus
+    status_info: str
+    status_data: dict[str, Any]
+    status_changed: datetime
+    status_history: dict[str, str]
+    result: SessionResult
+    created_at: datetime
+    scheduled_at: datetime | None
+    terminated_at: datetime | None
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the session never moves again."""
+        return self.status in DEAD
+
+    @property
+    def main_kernel(self) -> Kernel:
+        """The kernel whose end is the session's end."""
+        return self.kernels[0]
+
+    @property
+    def occupying_slots(self) -> ResourceSlots:
+        """What the session takes from its nodes now."""
+        taken = ResourceSlots()
+        for kernel in self.kernels:
+            if self.status in ON_NODES and not kernel.is_dead and kernel.node is not None:
+                taken = taken + kernel.slots
+        return taken
+
+    def kernel(self, kernel_id: UUID) -> Kernel | None:
+        """Return one of the session's kernels, or None."""
+        return next((kernel for kernel in self.kernels if kernel.id == kernel_id), None)
+
+    def waiting(self, obstacle: str, about: list[str]) -> "Session":
+        """Return the session with the reason why it still waits, where clients of Backend.AI look for it."""
+        if self.status is not SessionStatus.PENDING:
+            return self
+        failed = [{"name": obstacle, "msg": ", ".join(about)}]
+        scheduler = {"failed_predicates": failed, "passed_predicates": [], "msg": obstacle}
+        return replace(self, status_info=obstacle, status_data=self.status_data | {"scheduler": scheduler})
+
+    def scheduled(self, nodes: dict[UUID, str], now: datetime) -> "Session":
+        """Return the session with a node for each kernel. Raises ConflictError unless it is PENDING."""
+        self._must_be({SessionStatus.PENDING})
+        placed = tuple(replace(k.moved(SessionStatus.SCHEDULED, now), node=nodes[k.id]) for k in self.kernels)
+        return replace(self._in(SessionStatus.SCHEDULED, "", now), kernels=placed, scheduled_at=now)
+
+    def submitted(self, now: datetime) -> "Session":
+        """Return the session whose job Nomad has and whose agents know their kernels."""
+        self._must_be({SessionStatus.SCHEDULED})
+        return self._in(SessionStatus.PREPARING, "", now)._with_kernels(SessionStatus.PREPARING, now)
+
+    def kernel_started(self, kernel_id: UUID, container: str, now: datetime) -> "Session":
+        """Return the session after one container began; RUNNING when all have. Late news change nothing."""
+        kernel = self.kernel(kernel_id)
+        if self.status not in STARTING or kernel is None or kernel.is_dead:
+            return self
+        started = replace(kernel.moved(SessionStatus.RUNNING, now), container_id=container)
+        session = self._replacing(started)
+        if any(k.status is not SessionStatus.RUNNING for k in session.kernels):
+            return session
+        return session._in(SessionStatus.RUNNING, "", now)
+
+    def kernel_terminated(self, kernel_id: UUID, exit_code: int | None, reason: str, now: datetime) -> "Session":
+        """Return the session after one container ended.
+
+        The main kernel's end ends the session: the others are to be stopped, so it is TERMINATING until all are dead.
+        """
+        kernel = self.kernel(kernel_id)
+        if self.is_dead or kernel is None or kernel.is_dead:
+            return self
+        ended = replace(kernel.moved(SessionStatus.TERMINATED, now), exit_code=exit_code)
+        session = self._replacing(ended)
+        if session.status is not SessionStatus.TERMINATING:
+            session = session._ended_by(ended, reason, now)
+        if not all(k.is_dead for k in session.kernels):
+            return session
+        return session._in(SessionStatus.TERMINATED, session.status_info, now)
+
+    def group_terminated(self, group: str, exit_code: int | None, reason: str, now: datetime) -> "Session":
+        """Return the session after Nomad said that the allocation of one kernel, by host name, is over."""
+        ended = next((kernel for kernel in self.kernels if kernel.cluster_hostname == group), None)
+        return self if ended is None else self.kernel_terminated(ended.id, exit_code, reason, now)
+
+    def destroyed(self, reason: str, now: datetime) -> "Session":
+        """Return the session that somebody asked to end: CANCELLED before it has a node, else TERMINATING."""
+        if self.is_dead or self.status is SessionStatus.TERMINATING:
+            return self
+        if self.status is SessionStatus.PENDING:
+            return self._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
+        return self._in(SessionStatus.TERMINATING, reason, now)._with_kernels(SessionStatus.TERMINATING, now)
+
+    def vanished(self, reason: str, now: datetime) -> "Session":
+        """Return the session of which nothing is left in Nomad: TERMINATED, whatever news were missed."""
+        if self.is_dead or self.status is SessionStatus.PENDING:
+            return self
+        info = self.status_info or reason
+        session = self if self.status is SessionStatus.TERMINATING else self._with_failure(None)
+        return session._with_kernels(SessionStatus.TERMINATED, now)._in(SessionStatus.TERMINATED, info, now)
+
+    def refused(self, reason: str, now: datetime) -> "Session":
+        """Return the session that Nomad will not run: ERROR, with the reason where the user sees it."""
+        if self.is_dead:
+            return self
+        data = self.status_data | {"error": {"src": "nomad", "name": "JobRefused", "repr": reason}}
+        session = replace(self, status_data=data)._with_kernels(SessionStatus.ERROR, now)
+        return session._in(SessionStatus.ERROR, "failed-to-start", now)
+
+    def renamed(self, name: str) -> "Session":
+        """Return the session under another name. Raises SessionNotRunningError."""
+        if self.status is not SessionStatus.RUNNING:
+            raise SessionNotRunningError(f"session {self.name} is {self.status}", id=str(self.id))
+        return replace(self, name=name)
+
+    def _ended_by(self, kernel: Kernel, reason: str, now: datetime) -> "Session":
+        data = {"kernel": {"exit_code": kernel.exit_code}, "session": {"status": "terminating"}}
+        session = replace(self, status_data=self.status_data | data)
+        info = reason
+        if self.type is SessionType.BATCH:
+            succeeded = kernel.exit_code == 0
+            info = "task-done" if succeeded else "task-failed"
+            session = replace(session, result=SessionResult.SUCCESS if succeeded else SessionResult.FAILURE)
+        return session._in(SessionStatus.TERMINATING, info, now)
+
+    def _with_failure(self, exit_code: int | None) -> "Session":
+        result = SessionResult.FAILURE if self.type is SessionType.BATCH else self.result
+        return replace(self, result=result, status_data=self.status_data | {"kernel": {"exit_code": exit_code}})
+
+    def _must_be(self, allowed: set[SessionStatus]) -> None:
+        if self.status not in allowed:
+            raise ConflictError(f"session {self.name} is {self.status}", id=str(self.id))
+
+    def _in(self, status: SessionStatus, info: str, now: datetime) -> "Session":
+        ended = now if status in DEAD else None
+        return replace(
+            self,
+            status=status,
+            status_info=info,
+            status_changed=now,
+            status_history=self.status_history | {status.value: now.isoformat()},
+            terminated_at=ended,
+        )
+
+    def _with_kernels(self, status: SessionStatus, now: datetime) -> "Session":
+        return replace(self, kernels=tuple(kernel.moved(status, now) for kernel in self.kernels))
+
+    def _replacing(self, changed: Kernel) -> "Session":
+        return replace(self, kernels=tuple(changed if k.id == changed.id else k for k in self.kernels))
+
+
+def check_environ(environ: dict[str, str]) -> dict[str, str]:
+    """Return the environment that a user asked for. Raises InvalidParametersError for names no shell could set."""
+    for name, value in environ.items():
+        if not name.isascii() or not name.isidentifier() or name.startswith("BACKENDAI_"):
+            raise InvalidParametersError(f"{name!r} cannot be the name of an environment variable")
+        if "\0" in value:
+            raise InvalidParametersError(f"the value of {name} holds a NUL character")
+    if sum(len(name) + len(value) for name, value in environ.items()) > MAX_ENVIRON_BYTES:
+        raise InvalidParametersError(f"the environment is larger than {MAX_ENVIRON_BYTES} bytes")
+    return environ
+
+
+MAX_ENVIRON_BYTES = 128 * 1024

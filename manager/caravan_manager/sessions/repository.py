@@ -1,0 +1,315 @@
+"""The SQL of sessions and kernels. Each function takes the open transaction and returns values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from caravan_common.errors import ConflictError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_manager.db.engine import AnyRow, Transaction
+from caravan_manager.db.tables import kernels, projects, sessions, users
+from caravan_manager.sessions.model import DEAD, Kernel, Session, SessionMount, SessionNotFoundError
+
+LIVE = sessions.c.status.not_in([status.value for status in DEAD])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions to list; None means any. ``statuses`` are values of SessionStatus."""
+
+    session: UUID | None = None
+    access_key: str | None = None
+    domain: str | None = None
+    project: UUID | None = None
+    statuses: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Sessions with what people want to see of their owners."""
+
+    sessions: list[Session]
+    emails: dict[UUID, str]
+    full_names: dict[UUID, str]
+    project_names: dict[UUID, str]
+    total: int
+
+
+def _kernel(row: AnyRow) -> Kernel:
+    return Kernel(
+        id=row.id,
+        session_id=row.session_id,
+        cluster_role=row.cluster_role,
+        cluster_idx=row.cluster_idx,
+        slots=ResourceSlots.parse(row.slots),
+        status=SessionStatus(row.status),
+        status_changed=row.status_changed,
+        created_at=row.created_at,
+        node=row.node,
+        container_id=row.container_id,
+        exit_code=row.exit_code,
+        terminated_at=row.terminated_at,
+    )
+
+
+def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
+    return Session(
+        id=row.id,
+        name=row.name,
+        type=SessionType(row.type),
+        priority=row.priority,
+        tag=row.tag,
+        domain_name=row.domain_name,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        access_key=row.access_key,
+        scaling_group=row.scaling_group,
+        image=row.image,
+        registry=row.registry,
+        architecture=row.architecture,
+        cluster_mode=ClusterMode(row.cluster_mode),
+        requested_slots=ResourceSlots.parse(row.requested_slots),
+        resource_opts=row.resource_opts,
+        environ=row.environ,
+        mounts=tuple(SessionMount.from_json(mount) for mount in row.mounts),
+        startup_command=row.startup_command,
+        bootstrap_script=row.bootstrap_script,
+        callback_url=row.callback_url,
+        status=SessionStatus(row.status),
+        status_info=row.status_info,
+        status_data=row.status_data,
+        status_changed=row.status_changed,
+        status_history=row.status_history,
+        result=SessionResult(row.result),
+        created_at=row.created_at,
+        scheduled_at=row.scheduled_at,
+        terminated_at=row.terminated_at,
+        kernels=tuple(members),
+    )
+
+
+async def _with_kernels(tx: Transaction, rows: Sequence[AnyRow]) -> list[Session]:
+    wanted = (
+        select(kernels)
+        .where(kernels.c.session_id.in_([row.id for row in rows]))
+        .order_by(kernels.c.cluster_role, kernels.c.cluster_idx)
+    )
+    members: dict[UUID, list[Kernel]] = {row.id: [] for row in rows}
+    if rows:
+        for row in await tx.execute(wanted):
+            members[row.session_id].append(_kernel(row))
+    return [_session(row, members[row.id]) for row in rows]
+
+
+def _session_values(session: Session) -> dict[str, Any]:
+    return {
+        "name": session.name,
+        "priority": session.priority,
+        "status": session.status.value,
+        "status_info": session.status_info,
+        "status_data": session.status_data,
+        "status_changed": session.status_changed,
+        "status_history": session.status_history,
+        "result": session.result.value,
+        "scheduled_at": session.scheduled_at,
+        "terminated_at": session.terminated_at,
+    }
+
+
+def _kernel_values(kernel: Kernel) -> dict[str, Any]:
+    return {
+        "status": kernel.status.value,
+        "status_changed": kernel.status_changed,
+        "node": kernel.node,
+        "container_id": kernel.container_id,
+        "exit_code": kernel.exit_code,
+        "terminated_at": kernel.terminated_at,
+    }
+
+
+async def add(tx: Transaction, session: Session) -> None:
+    """Insert a new session with its kernels. The live name's unique index raises IntegrityError."""
+    fixed = {
+        "id": session.id,
+        "type": session.type.value,
+        "tag": session.tag,
+        "domain_name": session.domain_name,
+        "project_id": session.project_id,
+        "user_id": session.user_id,
+        "access_key": session.access_key,
+        "scaling_group": session.scaling_group,
+        "image": session.image,
+        "registry": session.registry,
+        "architecture": session.architecture,
+        "cluster_mode": session.cluster_mode.value,
+        "cluster_size": len(session.kernels),
+        "requested_slots": session.requested_slots.to_json(),
+        "resource_opts": session.resource_opts,
+        "environ": session.environ,
+        "mounts": [mount.to_json() for mount in session.mounts],
+        "startup_command": session.startup_command,
+        "bootstrap_script": session.bootstrap_script,
+        "callback_url": session.callback_url,
+        "created_at": session.created_at,
+    }
+    await tx.execute(sessions.insert().values(**fixed, **_session_values(session)))
+    await tx.execute(
+        kernels.insert(),
+        [
+            {
+                "id": kernel.id,
+                "session_id": session.id,
+                "cluster_role": kernel.cluster_role,
+                "cluster_idx": kernel.cluster_idx,
+                "cluster_hostname": kernel.cluster_hostname,
+                "slots": kernel.slots.to_json(),
+                "created_at": kernel.created_at,
+                **_kernel_values(kernel),
+            }
+            for kernel in session.kernels
+        ],
+    )
+
+
+async def save(tx: Transaction, before: Session, after: Session) -> None:
+    """Record a move, guarded by the status that was read. Raises ConflictError when somebody else moved first."""
+    if after == before:
+        return
+    guard = (sessions.c.id == before.id) & (sessions.c.status == before.status.value)
+    done = await tx.execute(sessions.update().where(guard).values(**_session_values(after)))
+    if done.rowcount != 1:
+        raise ConflictError(f"session {before.name} changed meanwhile; try again", id=str(before.id))
+    for was, now in zip(before.kernels, after.kernels, strict=True):
+        if was != now:
+            await tx.execute(kernels.update().where(kernels.c.id == now.id).values(**_kernel_values(now)))
+
+
+async def get(tx: Transaction, session_id: UUID) -> Session:
+    """Return a session. Raises SessionNotFoundError."""
+    rows = (await tx.execute(select(sessions).where(sessions.c.id == session_id))).all()
+    if not rows:
+        raise SessionNotFoundError(f"Session (id={session_id}) does not exist.")
+    return (await _with_kernels(tx, rows))[0]
+
+
+async def get_for_update(tx: Transaction, session_id: UUID) -> Session:
+    """Return a session and lock its row until the transaction ends. Raises SessionNotFoundError."""
+    rows = (await tx.execute(select(sessions).where(sessions.c.id == session_id).with_for_update())).all()
+    if not rows:
+        raise SessionNotFoundError(f"Session (id={session_id}) does not exist.")
+    return (await _with_kernels(tx, rows))[0]
+
+
+async def find_matching(tx: Transaction, text: str, access_key: str | None, limit: int = 100) -> list[Session]:
+    """Return the sessions that a user's word may mean: an ID, a name, or the beginning of a live session's name.
+
+    The best kind of match wins: ID, then live name, then a dead session's name (latest first), then live prefix.
+    ``access_key`` None looks at everybody's.
+    """
+    mine = sessions.c.access_key == access_key if access_key is not None else sessions.c.access_key.is_not(None)
+    by_id = _as_uuid(text)
+    kinds: list[ColumnElement[bool]] = [] if by_id is None else [sessions.c.id == by_id]
+    kinds += [and_(LIVE, sessions.c.name == text), sessions.c.name == text]
+    kinds += [and_(LIVE, sessions.c.name.startswith(text, autoescape=True))]
+    wanted = select(sessions).where(mine, or_(*kinds)).order_by(sessions.c.created_at.desc()).limit(limit)
+    found = await _with_kernels(tx, (await tx.execute(wanted)).all())
+    return _best(found, text, by_id)
+
+
+def _best(found: list[Session], text: str, by_id: UUID | None) -> list[Session]:
+    exact = [s for s in found if s.id == by_id] or [s for s in found if s.name == text and not s.is_dead]
+    dead = [s for s in found if s.name == text]
+    return exact or dead[:1] or found
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+async def find_live_by_name(tx: Transaction, access_key: str, name: str) -> Session | None:
+    """Return the caller's live session of that name, or None."""
+    wanted = select(sessions).where(LIVE, sessions.c.access_key == access_key, sessions.c.name == name)
+    found = await _with_kernels(tx, (await tx.execute(wanted)).all())
+    return found[0] if found else None
+
+
+async def list_page(tx: Transaction, wanted: SessionFilter, limit: int, offset: int) -> SessionPage:
+    """Return a page of sessions, newest first, with their owners' and projects' names."""
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.session is not None:
+        conditions.append(sessions.c.id == wanted.session)
+    if wanted.access_key is not None:
+        conditions.append(sessions.c.access_key == wanted.access_key)
+    if wanted.domain is not None:
+        conditions.append(sessions.c.domain_name == wanted.domain)
+    if wanted.project is not None:
+        conditions.append(sessions.c.project_id == wanted.project)
+    if wanted.statuses is not None:
+        conditions.append(sessions.c.status.in_(wanted.statuses))
+    chosen = (
+        select(sessions, users.c.email, users.c.full_name, projects.c.name.label("project_name"))
+        .join_from(sessions, users, sessions.c.user_id == users.c.id)
+        .join(projects, sessions.c.project_id == projects.c.id)
+        .where(*conditions)
+        .order_by(sessions.c.created_at.desc(), sessions.c.id)
+    )
+    rows = (await tx.execute(chosen.limit(limit).offset(offset))).all()
+    total = await tx.scalar(select(func.count()).select_from(sessions).where(*conditions))
+    return SessionPage(
+        sessions=await _with_kernels(tx, rows),
+        emails={row.id: row.email for row in rows},
+        full_names={row.id: row.full_name for row in rows},
+        project_names={row.id: row.project_name for row in rows},
+        total=total or 0,
+    )
+
+
+async def list_by_status(tx: Transaction, statuses: Sequence[SessionStatus], limit: int = 10_000) -> list[Session]:
+    """Return the sessions in any of the statuses, in the order in which they were submitted."""
+    wanted = (
+        select(sessions)
+        .where(sessions.c.status.in_([status.value for status in statuses]))
+        .order_by(sessions.c.sequence)
+        .limit(limit)
+    )
+    return await _with_kernels(tx, (await tx.execute(wanted)).all())
+
+
+async def occupied_by_node(tx: Transaction) -> dict[str, ResourceSlots]:
+    """Return what the live kernels take of each node."""
+    wanted = select(kernels.c.node, kernels.c.slots).where(
+        kernels.c.node.is_not(None), kernels.c.status.not_in([status.value for status in DEAD])
+    )
+    taken: dict[str, ResourceSlots] = {}
+    for row in await tx.execute(wanted):
+        taken[row.node] = taken.get(row.node, ResourceSlots()) + ResourceSlots.parse(row.slots)
+    return taken
+
+
+async def list_owners(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
+    """Return the owner's email address and user name of each of the sessions."""
+    wanted = (
+        select(sessions.c.id, users.c.email, users.c.username)
+        .join_from(sessions, users, sessions.c.user_id == users.c.id)
+        .where(sessions.c.id.in_(session_ids))
+    )
+    return {row.id: (row.email, row.username) for row in await tx.execute(wanted)}
+
+
+async def find_dead(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Return for each session that exists whether it is dead."""
+    wanted = select(sessions.c.id, LIVE.label("live")).where(sessions.c.id.in_(session_ids))
+    return {row.id: not row.live for row in await tx.execute(wanted)}
+
+
+async def count_live(tx: Transaction, access_key: str) -> int:
+    """Return how many live sessions a keypair has."""
+    wanted = select(func.count()).select_from(sessions).where(LIVE, sessions.c.access_key == access_key)
+    return await tx.scalar(wanted) or 0

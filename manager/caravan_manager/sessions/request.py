@@ -1,0 +1,153 @@
+"""A request for a session becomes a session: defaults from the image, limits, names. Pure."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from caravan_common.errors import InvalidParametersError
+from caravan_common.slots import ResourceSlots, parse_bytes
+from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_manager.images.model import Image
+from caravan_manager.people.model import Principal
+from caravan_manager.sessions.model import Kernel, Session, SessionMount, check_environ
+from caravan_manager.vfolders.model import MountRequest
+
+_NAME = re.compile(r"^(?=.{4,64}$)\w[\w.-]*\w$", re.ASCII)
+MAX_SCRIPT_BYTES = 64 * 1024
+DEFAULT_SLOTS = ResourceSlots({"cpu": Decimal(1), "mem": Decimal(256 * 1024 * 1024)})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """What a user asks for, parsed; nothing in it is looked up yet."""
+
+    name: str
+    image: str
+    architecture: str
+    type: SessionType
+    project: str
+    domain: str
+    scaling_group: str | None
+    priority: int
+    tag: str | None
+    cluster_mode: ClusterMode
+    cluster_size: int
+    resources: dict[str, object]
+    resource_opts: dict[str, object]
+    environ: dict[str, str] = field(repr=False)
+    mounts: tuple[MountRequest, ...]
+    startup_command: str | None = field(repr=False)
+    bootstrap_script: str | None = field(repr=False)
+    callback_url: str | None
+    reuse: bool
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise InvalidParametersError(
+                "a session's name has 4 to 64 letters, digits, '.', '-' or '_', and none of '.-' at either end"
+            )
+        if self.type is SessionType.BATCH and not (self.startup_command or "").strip():
+            raise InvalidParametersError("Batch sessions must have a non-empty startup command.")
+        if self.cluster_size != 1:
+            raise InvalidParametersError("sessions of more than one container cannot be started yet")
+        if not 0 <= self.priority <= 100:
+            raise InvalidParametersError("the priority must be between 0 and 100")
+        _check_text(self.startup_command, "startup command")
+        _check_text(self.bootstrap_script, "bootstrap script")
+        check_environ(self.environ)
+
+
+def _check_text(text: str | None, what: str) -> None:
+    if text is not None and len(text.encode()) > MAX_SCRIPT_BYTES:
+        raise InvalidParametersError(f"the {what} is larger than {MAX_SCRIPT_BYTES} bytes")
+    if text is not None and "\0" in text:
+        raise InvalidParametersError(f"the {what} holds a NUL character")
+
+
+def new_session(
+    request: SessionRequest,
+    owner: Principal,
+    *,
+    project: UUID,
+    scaling_group: str,
+    image: Image,
+    mounts: tuple[SessionMount, ...],
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> Session:
+    """Return the PENDING session of a request. Raises InvalidParametersError when the resources cannot be."""
+    slots = _slots(request, image)
+    session_id = new_id()
+    kernel = Kernel(
+        id=new_id(),
+        session_id=session_id,
+        cluster_role="main",
+        cluster_idx=1,
+        slots=slots,
+        status=SessionStatus.PENDING,
+        status_changed=now,
+        created_at=now,
+    )
+    return Session(
+        id=session_id,
+        name=request.name,
+        type=request.type,
+        priority=request.priority,
+        tag=request.tag,
+        domain_name=owner.domain_name,
+        project_id=project,
+        user_id=owner.user_id,
+        access_key=owner.access_key,
+        scaling_group=scaling_group,
+        image=image.reference,
+        registry=image.registry,
+        architecture=image.architecture,
+        cluster_mode=request.cluster_mode,
+        requested_slots=slots,
+        resource_opts=_resource_opts(request, slots),
+        environ=request.environ,
+        mounts=mounts,
+        startup_command=request.startup_command if request.type is SessionType.BATCH else None,
+        bootstrap_script=request.bootstrap_script,
+        callback_url=request.callback_url,
+        status=SessionStatus.PENDING,
+        status_info="",
+        status_data={},
+        status_changed=now,
+        status_history={SessionStatus.PENDING.value: now.isoformat()},
+        result=SessionResult.UNDEFINED,
+        created_at=now,
+        scheduled_at=None,
+        terminated_at=None,
+        kernels=(kernel,),
+    )
+
+
+def _slots(request: SessionRequest, image: Image) -> ResourceSlots:
+    """Return the slots: what was asked for, for the rest what the image needs at least, then the defaults."""
+    wanted = ResourceSlots.parse({n: v for n, v in request.resources.items() if v is not None})
+    least = image.minimum_slots
+    slots = ResourceSlots({**DEFAULT_SLOTS, **least, **wanted})
+    for name, amount in least.items():
+        if slots[name] < amount:
+            raise InvalidParametersError(
+                "Your resource request is smaller than the minimum required by the image.",
+                slot=name,
+                minimum=format(amount, "f"),
+            )
+    if slots["cpu"] <= 0 or slots["mem"] <= 0:
+        raise InvalidParametersError("a session needs some cpu and some mem")
+    unknown = [name for name in slots if name not in DEFAULT_SLOTS and slots[name] > 0]
+    if unknown:
+        raise InvalidParametersError(f"no node offers {', '.join(unknown)}")
+    return ResourceSlots({name: amount for name, amount in slots.items() if amount > 0})
+
+
+def _resource_opts(request: SessionRequest, slots: ResourceSlots) -> dict[str, str]:
+    opts = {name: str(value) for name, value in request.resource_opts.items() if value is not None}
+    if "shmem" in opts and parse_bytes(opts["shmem"]) >= slots["mem"]:
+        raise InvalidParametersError("Shared memory should be less than the main memory.")
+    return opts

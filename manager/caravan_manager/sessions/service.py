@@ -1,0 +1,272 @@
+"""What users ask of sessions; each method is one thing, and one transaction."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from caravan_common.errors import ForbiddenError, InvalidParametersError, UnavailableError
+from caravan_common.ids import job_id
+from caravan_common.nomad.client import Nomad
+from caravan_common.states import SessionStatus
+from caravan_manager import audit
+from caravan_manager.db.engine import Begin, Transaction
+from caravan_manager.images import repository as images
+from caravan_manager.images.model import Image, ImageNotFoundError, ImageReference
+from caravan_manager.nodes import repository as nodes
+from caravan_manager.nodes.agents import Agents, LogNotFoundError
+from caravan_manager.nodes.model import ScalingGroupNotFoundError
+from caravan_manager.people import repository as people
+from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.sessions import repository
+from caravan_manager.sessions.model import (
+    Session,
+    SessionAlreadyExistsError,
+    SessionNotFoundError,
+    TooManySessionsError,
+)
+from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.repository import SessionFilter, SessionPage
+from caravan_manager.sessions.request import SessionRequest, new_session
+from caravan_manager.vfolders.service import VFoldersService
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 1.0
+"""How often a waiter looks at the database itself, because news of other managers do not reach this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedSession:
+    """A session that was made, or with ``created`` False one that was reused."""
+
+    session: Session
+    created: bool
+
+
+class SessionsService:
+    """Create, look at and end sessions."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        moves: SessionMoves,
+        vfolders: VFoldersService,
+        agents: Agents,
+        nomad: Nomad,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._begin = begin
+        self._moves = moves
+        self._vfolders = vfolders
+        self._agents = agents
+        self._nomad = nomad
+        self._clock = clock
+
+    async def create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
+        """Put a session into the queue, or return the caller's live one of that name if reusing is asked for."""
+        try:
+            async with self._begin() as tx:
+                existing = await repository.find_live_by_name(tx, principal.access_key, request.name)
+                if existing is not None:
+                    return _reused(existing, request)
+                session = await self._enqueue(tx, principal, request)
+        except IntegrityError as err:
+            raise SessionAlreadyExistsError(f"somebody made a session {request.name} at the same moment") from err
+        self._moves.news.moved(session.id)
+        return CreatedSession(session, created=True)
+
+    async def _enqueue(self, tx: Transaction, principal: Principal, request: SessionRequest) -> Session:
+        session = new_session(
+            request,
+            principal,
+            project=await _project(tx, principal, request),
+            scaling_group=await _scaling_group(tx, principal, request),
+            image=await _image(tx, request),
+            mounts=await self._vfolders.resolve_mounts(tx, principal, request.mounts),
+            now=self._clock(),
+            new_id=uuid4,
+        )
+        await repository.add(tx, session)
+        await audit.record(tx, principal, "session.create", "session", str(session.id), {"name": session.name})
+        return session
+
+    async def wait_until_started(self, session_id: UUID, limit_seconds: float | None) -> Session:
+        """Return the session as soon as it left the queue and its start-up, or as it is after ``limit_seconds``.
+
+        None waits for as long as the caller stays.
+        """
+        settled = {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED, SessionStatus.TERMINATING}
+        session = await self._get(session_id)
+        try:
+            async with asyncio.timeout(limit_seconds), self._moves.news.following(session_id) as news:
+                while session.status not in settled and not session.is_dead:
+                    await _set_or_after(news, POLL_SECONDS)
+                    session = await self._get(session_id)
+        except TimeoutError:
+            pass
+        return session
+
+    async def one(self, principal: Principal, text: str) -> Session:
+        """Return the session that the caller means by an ID, a name or its beginning.
+
+        Raises SessionNotFoundError or TooManySessionsError.
+        """
+        async with self._begin() as tx:
+            found = await repository.find_matching(tx, text, _whose(principal))
+        if not found:
+            raise SessionNotFoundError(f"Session (id={text}) does not exist.")
+        if len(found) > 1:
+            raise TooManySessionsError(matches=[_match(session) for session in found[:10]])
+        return found[0]
+
+    async def match(self, principal: Principal, text: str) -> list[Session]:
+        """Return all sessions that a word may mean."""
+        async with self._begin() as tx:
+            return await repository.find_matching(tx, text, _whose(principal))
+
+    async def list_page(
+        self,
+        principal: Principal,
+        *,
+        statuses: list[str] | None,
+        access_key: str | None,
+        domain: str | None,
+        project: UUID | None,
+        limit: int,
+        offset: int,
+    ) -> SessionPage:
+        """Return a page of sessions, newest first: everybody's for a superadmin, the domain's, or one's own."""
+        if not principal.is_admin:
+            if access_key not in {None, principal.access_key}:
+                raise ForbiddenError("only administrators list other people's sessions")
+            access_key = principal.access_key
+        if not principal.is_superadmin:
+            domain = principal.domain_name
+        wanted = SessionFilter(access_key=access_key, domain=domain, project=project, statuses=statuses)
+        async with self._begin() as tx:
+            return await repository.list_page(tx, wanted, limit, offset)
+
+    async def by_id(self, principal: Principal, session_id: UUID) -> SessionPage:
+        """Return one session with its owner's names. Raises SessionNotFoundError, also when it is not the caller's."""
+        async with self._begin() as tx:
+            page = await repository.list_page(tx, SessionFilter(session=session_id), 1, 0)
+        if not page.sessions or not _may_see(principal, page.sessions[0]):
+            raise SessionNotFoundError(f"Session (id={session_id}) does not exist.")
+        return page
+
+    async def rename(self, principal: Principal, text: str, name: str) -> Session:
+        """Give a running session another name."""
+        session = await self.one(principal, text)
+        try:
+            return await self._moves.apply(session.id, lambda s, _now: s.renamed(name))
+        except IntegrityError as err:
+            raise InvalidParametersError(f"you have a live session {name} already") from err
+
+    async def destroy(self, principal: Principal, text: str, *, forced: bool) -> Session:
+        """Ask for the end of a session: CANCELLED while it is in the queue, else TERMINATING.
+
+        ``forced`` ends the record at once, whatever the node says; the sweep stops what this call could not.
+        """
+        session = await self.one(principal, text)
+        if session.is_dead:
+            raise SessionNotFoundError(f"Session (id={text}) does not exist.")
+        reason = "force-terminated" if forced else "user-requested"
+
+        def move(current: Session, now: datetime) -> Session:
+            ended = current.destroyed(reason, now)
+            return ended.vanished(reason, now) if forced else ended
+
+        ended = await self._moves.apply(session.id, move)
+        async with self._begin() as tx:
+            await audit.record(tx, principal, "session.destroy", "session", str(session.id), {"forced": forced})
+        if forced:
+            await self._stop_now(session.id)
+        return ended
+
+    async def _stop_now(self, session_id: UUID) -> None:
+        try:
+            await self._nomad.stop(job_id(session_id))
+        except UnavailableError as err:
+            log.warning("session.left_to_sweep", session=str(session_id), error=str(err))
+
+    async def logs(self, principal: Principal, text: str, kernel: UUID | None) -> bytes:
+        """Return the log of a session's main kernel, or of another of its kernels. Raises LogNotFoundError."""
+        session = await self.one(principal, text)
+        wanted = session.main_kernel if kernel is None else session.kernel(kernel)
+        if wanted is None or wanted.node is None:
+            raise LogNotFoundError(f"session {session.name} has no log yet")
+        async with self._begin() as tx:
+            (node,) = await nodes.list_nodes(tx, name=wanted.node)
+        return await self._agents.logs(node.url, wanted.id)
+
+    async def _get(self, session_id: UUID) -> Session:
+        async with self._begin() as tx:
+            return await repository.get(tx, session_id)
+
+
+async def _set_or_after(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+    event.clear()
+
+
+def _reused(existing: Session, request: SessionRequest) -> CreatedSession:
+    wanted = ImageReference.parse(request.image)
+    if not request.reuse or ImageReference.parse(existing.image) != wanted:
+        raise SessionAlreadyExistsError(existingSessionId=str(existing.id))
+    return CreatedSession(existing, created=False)
+
+
+async def _project(tx: Transaction, principal: Principal, request: SessionRequest) -> UUID:
+    if request.domain != principal.domain_name:
+        raise ProjectNotFoundError(f"you do not belong to domain {request.domain}")
+    found = await people.list_projects(
+        tx, domain=principal.domain_name, member=principal.user_id, name=request.project, is_active=True
+    )
+    if not found:
+        raise ProjectNotFoundError(f"you do not belong to a project {request.project}")
+    return found[0].id
+
+
+async def _scaling_group(tx: Transaction, principal: Principal, request: SessionRequest) -> str:
+    usable = await nodes.list_scaling_groups(
+        tx, name=request.scaling_group, domain=principal.domain_name, is_active=True
+    )
+    if not usable:
+        raise ScalingGroupNotFoundError(f"your domain may not use scaling group {request.scaling_group or 'any'}")
+    return usable[0].name
+
+
+async def _image(tx: Transaction, request: SessionRequest) -> Image:
+    found = await images.find(tx, ImageReference.parse(request.image), request.image, request.architecture)
+    if found is None:
+        raise ImageNotFoundError(f"Unknown image reference: {json.dumps(request.image)} for {request.architecture}")
+    return found
+
+
+def _whose(principal: Principal) -> str | None:
+    return None if principal.is_superadmin else principal.access_key
+
+
+def _may_see(principal: Principal, session: Session) -> bool:
+    if principal.is_superadmin or session.user_id == principal.user_id:
+        return True
+    return principal.is_admin and session.domain_name == principal.domain_name
+
+
+def _match(session: Session) -> dict[str, str]:
+    return {
+        "id": str(session.id),
+        "name": session.name,
+        "status": session.status.value,
+        "created_at": session.created_at.isoformat(),
+    }

@@ -1,0 +1,116 @@
+"""Makes everything that the manager consists of. Nothing else does; constructors store, they do not connect."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from caravan_common.consul.leader import Leadership
+from caravan_common.nomad.client import NomadCluster
+from caravan_common.vault.transit import Transit
+from caravan_manager.compiler.skeleton import Skeleton
+from caravan_manager.config import ManagerConfig
+from caravan_manager.db.engine import beginning, make_engine
+from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.agents import HttpAgents
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.secrets import SecretKeys
+from caravan_manager.people.service import PeopleService
+from caravan_manager.reconcile.sweeper import Sweeper
+from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
+from caravan_manager.scheduler.loop import Cluster, Scheduler
+from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.proxies import HttpStorageProxy
+from caravan_manager.vfolders.service import VFoldersService
+
+LEADER_KEY = "caravan/leader/scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The services that the doors call, the loops that run beside them, and what must be closed."""
+
+    people: PeopleService
+    sessions: SessionsService
+    vfolders: VFoldersService
+    images: ImagesService
+    nodes: NodesService
+    scheduler: Scheduler
+    sweeper: Sweeper
+    agent_watcher: AgentWatcher
+    nomad_watcher: NomadWatcher
+    engine: AsyncEngine
+    redis: Redis
+    client: aiohttp.ClientSession
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.close()
+        await self.redis.aclose()
+        await self.engine.dispose()
+
+
+def now() -> datetime:
+    """Return the time; everything else gets it as an argument."""
+    return datetime.now(UTC)
+
+
+def make_secret_keys(config: ManagerConfig) -> SecretKeys:
+    """Make what encrypts and reveals keypairs' secrets."""
+    transit = Transit(config.vault.address, config.vault.token_file, config.vault.transit_key)
+    return SecretKeys(transit, time.monotonic)
+
+
+def make_redis(config: ManagerConfig) -> Redis:
+    """Make the client of Redis."""
+    return Redis(
+        host=config.redis.host,
+        port=config.redis.port,
+        password=config.redis.password.get_secret_value(),
+        socket_connect_timeout=5,
+        socket_timeout=30,
+    )
+
+
+def wire(config: ManagerConfig) -> Wired:
+    """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
+    engine = make_engine(config.database)
+    begin = beginning(engine)
+    redis = make_redis(config)
+    client = aiohttp.ClientSession()
+    moves = SessionMoves(begin, SessionNews(), now)
+    nomad = NomadCluster(config.nomad.address, config.nomad.namespace)
+    agents = HttpAgents(client, config.agents.token.get_secret_value())
+    proxies = {name: HttpStorageProxy(client, section) for name, section in config.storage.items()}
+    vfolders = VFoldersService(begin, proxies)
+    nodes = NodesService(begin)
+    me = f"{socket.gethostname()}-{os.getpid()}"
+    cluster = Cluster(nomad, agents, Skeleton(config.session_job, nomad))
+    leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
+    return Wired(
+        people=PeopleService(begin, make_secret_keys(config)),
+        sessions=SessionsService(begin, moves, vfolders, agents, nomad, now),
+        vfolders=vfolders,
+        images=ImagesService(begin),
+        nodes=nodes,
+        scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
+        sweeper=Sweeper(
+            moves,
+            nomad,
+            nodes,
+            every_seconds=config.scheduler.sweep_seconds,
+            lost_after_seconds=config.scheduler.node_lost_seconds,
+        ),
+        agent_watcher=AgentWatcher(redis, config.redis.stream, me, nodes, moves),
+        nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
+        engine=engine,
+        redis=redis,
+        client=client,
+    )
