@@ -1,0 +1,182 @@
+"""What every subject's resolvers stand on: the caller's context, pages, values loaded once, and the scalars."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from ariadne import ObjectType, ScalarType
+from graphql import GraphQLError, GraphQLResolveInfo
+
+from caravan_common.errors import InvalidParametersError
+from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.model import Principal
+from caravan_manager.people.service import PeopleService
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.service import VFoldersService
+
+LARGEST_PAGE = 100
+"""How many items one page of a list may have."""
+ALL = 1000
+"""How many items a list without pages has at most."""
+
+Row = TypeVar("Row")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What resolvers are given of a request: who asks, and the services that answer."""
+
+    principal: Principal
+    people: PeopleService
+    sessions: SessionsService
+    vfolders: VFoldersService
+    images: ImagesService
+    nodes: NodesService
+
+
+Info = GraphQLResolveInfo[Asked]
+
+
+class Once(Generic[Value]):
+    """A value that is loaded when the first row of a list asks for it, and once for all of its rows.
+
+    So a field that needs a query costs one query a list, and none when nobody selected the field.
+    """
+
+    def __init__(self, load: Callable[[], Awaitable[Value]]) -> None:
+        self._load = load
+        self._lock = asyncio.Lock()
+        self._loaded: list[Value] = []
+        self._failure: Exception | None = None
+
+    async def get(self) -> Value:
+        """Return the value. Raises what loading raised, again for each row, without trying again."""
+        async with self._lock:
+            if not self._loaded and self._failure is None:
+                await self._try()
+        if self._failure is not None:
+            raise self._failure
+        return self._loaded[0]
+
+    async def _try(self) -> None:
+        try:
+            self._loaded.append(await self._load())
+        except Exception as err:
+            self._failure = err
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for."""
+
+    limit: int
+    offset: int
+
+    @classmethod
+    def of(cls, limit: int, offset: int, language: Mapping[str, str | None]) -> "Page":
+        """Check the arguments of a list. ``language`` is its ``filter`` and ``order``, which nothing answers yet.
+
+        Raises InvalidParametersError.
+        """
+        if not 0 <= limit <= LARGEST_PAGE:
+            raise InvalidParametersError(f"a page has at most {LARGEST_PAGE} items")
+        if offset < 0:
+            raise InvalidParametersError("the offset of a page cannot be negative")
+        for name, text in language.items():
+            if text is not None and text.strip():
+                raise InvalidParametersError(f"this list has no {name} yet", **{name: text})
+        return cls(limit, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[Row]):
+    """A page of rows, and how many rows there are in all."""
+
+    items: list[Row]
+    total_count: int
+
+
+def bind(name: str, fields: Mapping[str, Callable[[Row], object]]) -> ObjectType:
+    """Return the object type whose fields are these functions of a row."""
+    bound = ObjectType(name)
+    for field, value in fields.items():
+        bound.field(field)(_resolver(value))
+    return bound
+
+
+def _resolver(value: Callable[[Row], object]) -> Callable[..., object]:
+    def resolve(row: Row, _: Info, **__: object) -> object:
+        return value(row)
+
+    return resolve
+
+
+def words(text: str | None) -> list[str] | None:
+    """Return the parts of a comma-joined argument; None when there is none."""
+    found = [word for part in (text or "").split(",") if (word := part.strip())]
+    return found or None
+
+
+def as_uuid(text: str) -> UUID:
+    """Read an ID that the schema calls ``ID`` or ``String``. Raises InvalidParametersError."""
+    try:
+        return UUID(text)
+    except ValueError as err:
+        raise InvalidParametersError(f"{text!r} is not a UUID") from err
+
+
+def nothing(_: object) -> None:
+    """Answer a field that Caravan knows nothing of yet."""
+    return
+
+
+def _write_moment(value: datetime) -> str:
+    return value.isoformat()
+
+
+def _write_json(value: object) -> str:
+    return json.dumps(value, default=str)
+
+
+def _read_uuid(value: Any) -> UUID:
+    if not isinstance(value, str):
+        raise GraphQLError("a UUID is text")
+    try:
+        return UUID(value)
+    except ValueError as err:
+        raise GraphQLError(f"{value!r} is not a UUID") from err
+
+
+def _read_moment(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError) as err:
+        raise GraphQLError(f"{value!r} is not a moment in ISO 8601") from err
+
+
+def _read_json(value: Any) -> Any:
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError) as err:
+        raise GraphQLError("this is not JSON") from err
+
+
+def _read_integer(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError) as err:
+        raise GraphQLError(f"{value!r} is not an integer") from err
+
+
+SCALARS = [
+    ScalarType("UUID", serializer=str, value_parser=_read_uuid),
+    ScalarType("DateTime", serializer=_write_moment, value_parser=_read_moment),
+    ScalarType("JSONString", serializer=_write_json, value_parser=_read_json),
+    ScalarType("BigInt", serializer=int, value_parser=_read_integer),
+]

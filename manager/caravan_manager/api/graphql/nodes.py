@@ -1,0 +1,185 @@
+"""Nodes (the protocol's agents) and scaling groups in GraphQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ariadne import ObjectType
+
+from caravan_common.slots import ResourceSlots
+from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, bind, nothing, words
+from caravan_manager.nodes.model import Node, ScalingGroup
+
+queries = ObjectType("Queries")
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node, and what is taken of it."""
+
+    node: Node
+    taken: ResourceSlots
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingGroupRow:
+    """A scaling group, and the nodes of all groups, loaded once for the list."""
+
+    group: ScalingGroup
+    nodes: Once[list[NodeRow]]
+
+
+@queries.field("agent")
+async def agent(_: object, info: Info, agent_id: str) -> object:
+    """Answer one node by its name."""
+    return NodeRow(*await info.context.nodes.node(info.context.principal, agent_id))
+
+
+@queries.field("agents")
+async def agents(_: object, info: Info, scaling_group: str | None = None, status: str | None = None) -> object:
+    """Answer all nodes, by name; ``status`` names several, joined by commas."""
+    return await _rows(info.context, scaling_group, status)
+
+
+@queries.field("agent_list")
+async def agent_list(
+    _: object,
+    info: Info,
+    limit: int,
+    offset: int,
+    scaling_group: str | None = None,
+    status: str | None = None,
+    **language: str | None,
+) -> object:
+    """Answer a page of the nodes, by name."""
+    page = Page.of(limit, offset, language)
+    rows = await _rows(info.context, scaling_group, status)
+    return Listed(rows[page.offset : page.offset + page.limit], len(rows))
+
+
+@queries.field("scaling_group")
+async def scaling_group(_: object, info: Info, name: str | None = None) -> object:
+    """Answer one scaling group that the caller may see."""
+    asked = info.context
+    found = await asked.nodes.scaling_groups(asked.principal, name=name)
+    return next(iter(_group_rows(asked, found)), None) if name is not None else None
+
+
+@queries.field("scaling_groups")
+async def scaling_groups(_: object, info: Info, name: str | None = None, is_active: bool | None = None) -> object:
+    """Answer the scaling groups that the caller may see."""
+    asked = info.context
+    return _group_rows(asked, await asked.nodes.scaling_groups(asked.principal, name=name, is_active=is_active))
+
+
+async def _rows(asked: Asked, scaling_group: str | None, status: str | None) -> list[NodeRow]:
+    found, taken = await asked.nodes.nodes(asked.principal, scaling_group=scaling_group, status=None)
+    wanted = words(status)
+    return [
+        NodeRow(node, taken.get(node.name, ResourceSlots()))
+        for node in found
+        if wanted is None or node.status.value in wanted
+    ]
+
+
+def _group_rows(asked: Asked, found: list[ScalingGroup]) -> list[ScalingGroupRow]:
+    async def load() -> list[NodeRow]:
+        return await _rows(asked, None, None)
+
+    nodes = Once(load)
+    return [ScalingGroupRow(group, nodes) for group in found]
+
+
+def _amount(slots: ResourceSlots, name: str) -> float:
+    return float(slots.get(name, Decimal(0)))
+
+
+def _mebibytes(slots: ResourceSlots) -> int:
+    return int(slots.get("mem", Decimal(0))) // _MEBIBYTE
+
+
+AGENT: dict[str, Callable[[NodeRow], object]] = {
+    "id": lambda row: row.node.name,
+    "status": lambda row: row.node.status.value,
+    "status_changed": lambda row: row.node.status_changed,
+    "region": lambda row: row.node.region,
+    "scaling_group": lambda row: row.node.scaling_group,
+    "schedulable": lambda row: row.node.schedulable,
+    "available_slots": lambda row: row.node.slots.to_json(),
+    "occupied_slots": lambda row: row.taken.to_json(),
+    "addr": lambda row: row.node.url,
+    "architecture": lambda row: row.node.architecture,
+    "first_contact": lambda row: row.node.first_contact,
+    "lost_at": lambda row: row.node.lost_at,
+    "live_stat": lambda _: {"node": {}, "devices": {}},
+    "version": lambda row: row.node.version,
+    "compute_plugins": lambda _: {},
+    "hardware_metadata": lambda _: {},
+    "auto_terminate_abusing_kernel": lambda _: False,
+    "local_config": lambda _: {"agent": {"auto_terminate_abusing_kernel": False}},
+    "container_count": nothing,
+    "gpu_alloc_map": nothing,
+    "mem_slots": lambda row: _mebibytes(row.node.slots),
+    "cpu_slots": lambda row: _amount(row.node.slots, "cpu"),
+    "gpu_slots": lambda row: _amount(row.node.slots, "cuda.device"),
+    "tpu_slots": lambda row: _amount(row.node.slots, "tpu.device"),
+    "used_mem_slots": lambda row: _mebibytes(row.taken),
+    "used_cpu_slots": lambda row: _amount(row.taken, "cpu"),
+    "used_gpu_slots": lambda row: _amount(row.taken, "cuda.device"),
+    "used_tpu_slots": lambda row: _amount(row.taken, "tpu.device"),
+    "cpu_cur_pct": lambda _: 0.0,
+    "mem_cur_bytes": lambda _: 0.0,
+    "compute_containers": nothing,
+}
+
+SCALING_GROUP: dict[str, Callable[[ScalingGroupRow], object]] = {
+    "name": lambda row: row.group.name,
+    "description": lambda row: row.group.description,
+    "is_active": lambda row: row.group.is_active,
+    "is_public": lambda row: row.group.is_public,
+    "created_at": lambda row: row.group.created_at,
+    "wsproxy_addr": lambda row: row.group.wsproxy_addr,
+    "wsproxy_api_token": nothing,
+    "driver": lambda row: row.group.driver,
+    "driver_opts": lambda row: row.group.driver_opts,
+    "scheduler": lambda row: row.group.scheduler,
+    "scheduler_opts": lambda row: row.group.scheduler_opts,
+    "use_host_network": lambda row: row.group.use_host_network,
+    "accelerator_quantum_size": nothing,
+    "own_session_occupied_resource_slots": nothing,
+}
+
+groups = bind("ScalingGroup", SCALING_GROUP)
+
+
+@groups.field("agent_count_by_status")
+async def agent_count_by_status(row: ScalingGroupRow, _: Info, status: str | None = None) -> int:
+    """Answer how many nodes of the group have the status."""
+    return len(_members(row, await row.nodes.get(), status))
+
+
+@groups.field("agent_total_resource_slots_by_status")
+async def agent_total_resource_slots_by_status(row: ScalingGroupRow, _: Info, status: str | None = None) -> object:
+    """Answer what the group's nodes of the status have together, and what is taken of it."""
+    members = _members(row, await row.nodes.get(), status)
+    return {
+        "occupied_slots": _total([member.taken for member in members]),
+        "available_slots": _total([member.node.slots for member in members]),
+    }
+
+
+def _members(row: ScalingGroupRow, nodes: list[NodeRow], status: str | None) -> list[NodeRow]:
+    return [
+        node for node in nodes if node.node.scaling_group == row.group.name and status in {None, node.node.status.value}
+    ]
+
+
+def _total(parts: list[ResourceSlots]) -> dict[str, str]:
+    total = ResourceSlots()
+    for part in parts:
+        total = total + part
+    return total.to_json()
+
+
+BINDABLES = [queries, bind("Agent", AGENT), groups]

@@ -1,0 +1,350 @@
+"""Keypairs, users, projects and domains in GraphQL."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from ariadne import ObjectType
+
+from caravan_common.states import SessionStatus
+from caravan_manager.api.graphql.base import ALL, Asked, Info, Listed, Once, Page, as_uuid, bind, nothing, words
+from caravan_manager.people.model import Domain, Keypair, Project, User, UserStatus
+from caravan_manager.sessions.model import DEAD
+
+queries = ObjectType("Queries")
+_LIVE = [status.value for status in SessionStatus if status not in DEAD]
+
+
+@dataclass(frozen=True, slots=True)
+class KeypairRow:
+    """A keypair, and what its fields load for the whole list."""
+
+    keypair: Keypair
+    secrets: Once[dict[str, str]]
+    projects: Once[dict[UUID, list[Project]]]
+    live_sessions: Once[dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A user, and what the fields load for the whole list."""
+
+    user: User
+    projects: Once[dict[UUID, list[Project]]]
+
+
+@queries.field("keypair")
+async def keypair(_: object, info: Info, domain_name: str | None = None, access_key: str | None = None) -> object:
+    """Answer the caller's own keypair, or the one named."""
+    found = await info.context.people.keypair(info.context.principal, access_key)
+    if found is None or domain_name not in {None, found.domain_name}:
+        return None
+    return _keypair_rows(info.context, [found])[0]
+
+
+@queries.field("keypairs")
+async def keypairs(
+    _: object, info: Info, domain_name: str | None = None, email: str | None = None, is_active: bool | None = None
+) -> object:
+    """Answer the keypairs that the caller may see."""
+    asked = info.context
+    found, _count = await asked.people.keypairs(
+        asked.principal, domain=domain_name, email=email, is_active=is_active, limit=ALL, offset=0
+    )
+    return _keypair_rows(asked, found)
+
+
+@queries.field("keypair_list")
+async def keypair_list(
+    _: object,
+    info: Info,
+    limit: int,
+    offset: int,
+    domain_name: str | None = None,
+    email: str | None = None,
+    is_active: bool | None = None,
+    **language: str | None,
+) -> object:
+    """Answer a page of the keypairs that the caller may see."""
+    asked, page = info.context, Page.of(limit, offset, language)
+    found, total = await asked.people.keypairs(
+        asked.principal, domain=domain_name, email=email, is_active=is_active, limit=page.limit, offset=page.offset
+    )
+    return Listed(_keypair_rows(asked, found), total)
+
+
+@queries.field("user")
+async def user(_: object, info: Info, domain_name: str | None = None, email: str | None = None) -> object:
+    """Answer the caller, or the user with this email address."""
+    found = await info.context.people.user(info.context.principal, email=email, user_id=None)
+    return _user_row_of_domain(info.context, found, domain_name)
+
+
+@queries.field("user_from_uuid")
+async def user_from_uuid(_: object, info: Info, domain_name: str | None = None, user_id: str | None = None) -> object:
+    """Answer the caller, or the user with this ID."""
+    wanted = None if user_id is None else as_uuid(user_id)
+    found = await info.context.people.user(info.context.principal, email=None, user_id=wanted)
+    return _user_row_of_domain(info.context, found, domain_name)
+
+
+@queries.field("users")
+async def users(
+    _: object,
+    info: Info,
+    domain_name: str | None = None,
+    group_id: UUID | None = None,
+    is_active: bool | None = None,
+    status: str | None = None,
+) -> object:
+    """Answer the users that the caller administrates."""
+    asked = info.context
+    found, _count = await asked.people.users(
+        asked.principal,
+        domain=domain_name,
+        project=group_id,
+        statuses=_statuses(status, is_active),
+        limit=ALL,
+        offset=0,
+    )
+    return _user_rows(asked, found)
+
+
+@queries.field("user_list")
+async def user_list(
+    _: object,
+    info: Info,
+    limit: int,
+    offset: int,
+    domain_name: str | None = None,
+    group_id: UUID | None = None,
+    is_active: bool | None = None,
+    status: str | None = None,
+    **language: str | None,
+) -> object:
+    """Answer a page of the users that the caller administrates."""
+    asked, page = info.context, Page.of(limit, offset, language)
+    found, total = await asked.people.users(
+        asked.principal,
+        domain=domain_name,
+        project=group_id,
+        statuses=_statuses(status, is_active),
+        limit=page.limit,
+        offset=page.offset,
+    )
+    return Listed(_user_rows(asked, found), total)
+
+
+@queries.field("domain")
+async def domain(_: object, info: Info, name: str | None = None) -> object:
+    """Answer one domain, by default the caller's."""
+    asked = info.context
+    wanted = name or asked.principal.domain_name
+    return next((d for d in await asked.people.domains(asked.principal, name=wanted) if d.name == wanted), None)
+
+
+@queries.field("domains")
+async def domains(_: object, info: Info, is_active: bool | None = None) -> object:
+    """Answer the domains that the caller may see."""
+    return await info.context.people.domains(info.context.principal, is_active=is_active)
+
+
+@queries.field("group")
+async def group(
+    _: object,
+    info: Info,
+    id: UUID,  # noqa: A002
+    domain_name: str | None = None,
+    **kinds: Sequence[str | None] | None,
+) -> object:
+    """Answer one project, if the caller may see it."""
+    found = await info.context.people.projects(info.context.principal, domain=domain_name, project=id)
+    return next(iter(_of_kinds(found, kinds.get("type"))), None)
+
+
+@queries.field("groups")
+async def groups(
+    _: object,
+    info: Info,
+    domain_name: str | None = None,
+    is_active: bool | None = None,
+    **kinds: Sequence[str | None] | None,
+) -> object:
+    """Answer the projects that the caller may see, of the kinds asked for."""
+    found = await info.context.people.projects(info.context.principal, domain=domain_name, is_active=is_active)
+    return _of_kinds(found, kinds.get("type"))
+
+
+@queries.field("groups_by_name")
+async def groups_by_name(_: object, info: Info, name: str, domain_name: str | None = None) -> object:
+    """Answer the projects of one name."""
+    return await info.context.people.projects(info.context.principal, domain=domain_name, name=name)
+
+
+def _keypair_rows(asked: Asked, found: list[Keypair]) -> list[KeypairRow]:
+    async def secrets() -> dict[str, str]:
+        revealed = await asked.people.secret_keys(found)
+        return {keypair.access_key: secret for keypair, secret in zip(found, revealed, strict=True)}
+
+    async def live_sessions() -> dict[str, int]:
+        if len(found) != 1:
+            return {}
+        page = await asked.sessions.list_page(
+            asked.principal,
+            statuses=_LIVE,
+            access_key=found[0].access_key,
+            domain=None,
+            project=None,
+            limit=0,
+            offset=0,
+        )
+        return {found[0].access_key: page.total}
+
+    secret, live = Once(secrets), Once(live_sessions)
+    projects = _projects_of(asked, [keypair.user_id for keypair in found])
+    return [KeypairRow(keypair, secret, projects, live) for keypair in found]
+
+
+def _user_rows(asked: Asked, found: list[User]) -> list[UserRow]:
+    projects = _projects_of(asked, [user.id for user in found])
+    return [UserRow(user, projects) for user in found]
+
+
+def _user_row_of_domain(asked: Asked, found: User, domain_name: str | None) -> UserRow | None:
+    return _user_rows(asked, [found])[0] if domain_name in {None, found.domain_name} else None
+
+
+def _projects_of(asked: Asked, members: list[UUID]) -> Once[dict[UUID, list[Project]]]:
+    async def load() -> dict[UUID, list[Project]]:
+        return await asked.people.projects_of_users(list(dict.fromkeys(members)))
+
+    return Once(load)
+
+
+def _statuses(status: str | None, is_active: bool | None) -> list[str] | None:
+    """Return the statuses that the newer argument names, or those that the older one means."""
+    if status is not None or is_active is None:
+        return words(status)
+    return [s.value for s in UserStatus if (s is UserStatus.ACTIVE) == is_active]
+
+
+def _of_kinds(found: list[Project], kinds: Sequence[str | None] | None) -> list[Project]:
+    return found if kinds is None else [project for project in found if project.type in kinds]
+
+
+async def _secret_key(row: KeypairRow) -> str:
+    return (await row.secrets.get())[row.keypair.access_key]
+
+
+async def _project_names(row: KeypairRow) -> list[str]:
+    return [project.name for project in (await row.projects.get())[row.keypair.user_id]]
+
+
+async def _live_sessions(row: KeypairRow) -> int | None:
+    return (await row.live_sessions.get()).get(row.keypair.access_key)
+
+
+async def _projects(row: UserRow) -> list[Project]:
+    return (await row.projects.get())[row.user.id]
+
+
+KEYPAIR: dict[str, Callable[[KeypairRow], object]] = {
+    "id": lambda row: row.keypair.access_key,
+    "user_id": lambda row: row.keypair.email,
+    "full_name": lambda row: row.keypair.full_name,
+    "access_key": lambda row: row.keypair.access_key,
+    "secret_key": _secret_key,
+    "is_active": lambda row: row.keypair.is_active,
+    "is_admin": lambda row: row.keypair.is_admin,
+    "resource_policy": lambda row: row.keypair.resource_policy,
+    "created_at": lambda row: row.keypair.created_at,
+    "last_used": lambda row: row.keypair.last_used,
+    "rate_limit": lambda row: row.keypair.rate_limit,
+    "num_queries": lambda row: row.keypair.num_queries,
+    "rolling_count": nothing,
+    "user": lambda row: row.keypair.user_id,
+    "projects": _project_names,
+    "ssh_public_key": lambda row: row.keypair.ssh_public_key,
+    "vfolders": nothing,
+    "compute_sessions": nothing,
+    "concurrency_used": _live_sessions,
+    "user_info": lambda row: row.keypair,
+    "concurrency_limit": nothing,
+}
+
+USER_INFO: dict[str, Callable[[Keypair], object]] = {
+    "email": lambda keypair: keypair.email,
+    "full_name": lambda keypair: keypair.full_name,
+}
+
+USER: dict[str, Callable[[UserRow], object]] = {
+    "id": lambda row: str(row.user.id),
+    "uuid": lambda row: row.user.id,
+    "username": lambda row: row.user.username,
+    "email": lambda row: row.user.email,
+    "need_password_change": lambda row: row.user.need_password_change,
+    "full_name": lambda row: row.user.full_name,
+    "description": lambda row: row.user.description,
+    "is_active": lambda row: row.user.status is UserStatus.ACTIVE,
+    "status": lambda row: row.user.status.value,
+    "status_info": lambda row: row.user.status_info,
+    "created_at": lambda row: row.user.created_at,
+    "modified_at": lambda row: row.user.modified_at,
+    "domain_name": lambda row: row.user.domain_name,
+    "role": lambda row: row.user.role.value,
+    "resource_policy": lambda row: row.user.resource_policy,
+    "allowed_client_ip": lambda row: row.user.allowed_client_ip,
+    "totp_activated": lambda row: row.user.totp_activated,
+    "totp_activated_at": nothing,
+    "sudo_session_enabled": lambda row: row.user.sudo_session_enabled,
+    "main_access_key": lambda row: row.user.main_access_key,
+    "container_uid": nothing,
+    "container_main_gid": nothing,
+    "container_gids": nothing,
+    "groups": _projects,
+}
+
+USER_GROUP: dict[str, Callable[[Project], object]] = {
+    "id": lambda project: project.id,
+    "name": lambda project: project.name,
+}
+
+DOMAIN: dict[str, Callable[[Domain], object]] = {
+    "name": lambda domain: domain.name,
+    "description": lambda domain: domain.description,
+    "is_active": lambda domain: domain.is_active,
+    "created_at": lambda domain: domain.created_at,
+    "modified_at": lambda domain: domain.modified_at,
+    "total_resource_slots": lambda domain: domain.total_resource_slots,
+    "allowed_vfolder_hosts": lambda domain: domain.allowed_vfolder_hosts,
+    "allowed_docker_registries": lambda domain: domain.allowed_docker_registries,
+    "integration_id": lambda domain: domain.integration_id,
+    "scaling_groups": lambda domain: domain.scaling_groups,
+}
+
+GROUP: dict[str, Callable[[Project], object]] = {
+    "id": lambda project: project.id,
+    "name": lambda project: project.name,
+    "description": lambda project: project.description,
+    "is_active": lambda project: project.is_active,
+    "created_at": lambda project: project.created_at,
+    "modified_at": lambda project: project.modified_at,
+    "domain_name": lambda project: project.domain_name,
+    "total_resource_slots": lambda project: project.total_resource_slots,
+    "allowed_vfolder_hosts": lambda project: project.allowed_vfolder_hosts,
+    "integration_id": lambda project: project.integration_id,
+    "resource_policy": lambda project: project.resource_policy,
+    "type": lambda project: project.type,
+    "container_registry": lambda _: {},
+    "scaling_groups": lambda _: [],
+}
+
+BINDABLES = [
+    queries,
+    bind("KeyPair", KEYPAIR),
+    bind("UserInfo", USER_INFO),
+    bind("User", USER),
+    bind("UserGroup", USER_GROUP),
+    bind("Domain", DOMAIN),
+    bind("Group", GROUP),
+]
