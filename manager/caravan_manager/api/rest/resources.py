@@ -1,0 +1,77 @@
+"""The REST door of what sessions can ask for: resource slots, folder types, scaling groups."""
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import AliasChoices, BaseModel, Field
+
+from caravan_common.http import json_response
+from caravan_manager.api.auth import anonymous
+from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, read_parameters
+from caravan_manager.people.model import ProjectNotFoundError
+from caravan_manager.vfolders.model import ALLOWED_TYPES, folder_id
+
+routes = web.RouteTableDef()
+
+SLOT_TYPES = {"cpu": "count", "mem": "bytes"}
+SLOT_DETAILS: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "slot_name": "cpu",
+        "description": "CPU",
+        "human_readable_name": "CPU",
+        "display_unit": "Core",
+        "number_format": {"binary": False, "round_length": 0},
+        "display_icon": "cpu",
+    },
+    "mem": {
+        "slot_name": "ram",
+        "description": "Memory",
+        "human_readable_name": "RAM",
+        "display_unit": "GiB",
+        "number_format": {"binary": True, "round_length": 0},
+        "display_icon": "cpu",
+    },
+}
+"""How people see the slots that every node has; from the answers of Backend.AI 25.5.2."""
+
+
+class OfGroup(BaseModel):
+    """A project by name or ID."""
+
+    group: str = Field(validation_alias=AliasChoices("group", "group_id", "group_name"), min_length=1)
+
+
+@routes.get("/config/resource-slots")
+@anonymous
+async def get_resource_slots(_request: web.Request) -> web.Response:
+    """Return the known slots and how each is counted."""
+    return json_response(SLOT_TYPES)
+
+
+@routes.get("/config/resource-slots/details")
+@anonymous
+async def get_resource_slot_details(_request: web.Request) -> web.Response:
+    """Return how people see each slot."""
+    return json_response(SLOT_DETAILS)
+
+
+@routes.get("/config/vfolder-types")
+@anonymous
+async def get_vfolder_types(_request: web.Request) -> web.Response:
+    """Say whom virtual folders may belong to."""
+    return json_response(ALLOWED_TYPES)
+
+
+@routes.get("/scaling-groups")
+async def list_scaling_groups(request: web.Request) -> web.Response:
+    """List the scaling groups that the caller may use for a project."""
+    wanted = OfGroup.model_validate(await read_parameters(request)).group
+    project = folder_id(wanted)
+    principal = request[PRINCIPAL]
+    found = await request.app[PEOPLE].projects(
+        principal, name=wanted if project is None else None, project=project, is_active=True
+    )
+    if not found:
+        raise ProjectNotFoundError(data=wanted)
+    groups = await request.app[NODES].usable_scaling_groups(principal)
+    return json_response({"scaling_groups": [{"name": group.name} for group in groups]})
