@@ -80,7 +80,7 @@ class NomadCluster:
 
     async def parse(self, hcl: str) -> Job:
         """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""
-        job: Job = await self._ask(lambda: self._client.jobs.parse(hcl, canonicalize=True))
+        job: Job = await self._ask(lambda: self._client.jobs.parse(hcl))
         return job
 
     async def stop(self, job_id: str) -> None:

@@ -1,0 +1,136 @@
+"""A session's job is what the golden file shows, and holds nothing that a user wrote.
+
+After a wanted change: `CARAVAN_GOLDEN=write make test-unit`, then read the difference.
+"""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from uuid import UUID
+
+import pytest
+from tests.unit.manager.sessions_made import LATER, pending
+
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import ClusterMode
+from caravan_manager.compiler.job import compile_job, nomad_priority
+from caravan_manager.compiler.kernel import Owner, compile_kernel
+from caravan_manager.sessions.model import Session, SessionMount
+
+GOLDEN = Path(__file__).parents[3] / "golden"
+SKELETON = json.loads((GOLDEN / "skeleton.json").read_text())
+NODES = {"node1": UUID(int=101), "node2": UUID(int=102)}
+OWNER = Owner("user@example.com", "user")
+HOSTILE = "../../etc ${NOMAD_TOKEN} {{ env `HOME` }} '\"\n$(id)\0x"
+
+
+def fixed(kernels: int = 1) -> Session:
+    """A placed session with IDs that never change."""
+    session = pending(kernels)
+    members = tuple(
+        replace(k, id=UUID(int=11 + i), session_id=UUID(int=7), cluster_idx=max(1, i))
+        for i, k in enumerate(session.kernels)
+    )
+    placed = replace(session, id=UUID(int=7), kernels=members)
+    return placed.scheduled({k.id: f"node{i + 1}" for i, k in enumerate(members)}, LATER)
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+def test_the_job_is_the_golden_one(kernels: int) -> None:
+    job = compile_job(fixed(kernels), NODES, SKELETON)
+    path = GOLDEN / f"session-{kernels}.json"
+    text = json.dumps(job, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("CARAVAN_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_compiling_changes_neither_session_nor_skeleton_and_is_repeatable() -> None:
+    before = json.dumps(SKELETON, sort_keys=True)
+    assert compile_job(fixed(), NODES, SKELETON) == compile_job(fixed(), NODES, SKELETON)
+    assert json.dumps(SKELETON, sort_keys=True) == before
+
+
+def test_nothing_that_a_user_wrote_is_in_the_job() -> None:
+    mount = SessionMount(
+        name="DATA" + HOSTILE,
+        folder=UUID(int=5),
+        host="local:volume1",
+        quota_scope=f"user:{UUID(int=2)}",
+        subpath=PurePosixPath("SUB"),
+        target=PurePosixPath("/home/work/TARGET"),
+        permission="rw",
+    )
+    hostile = replace(
+        fixed(),
+        name="NAME" + HOSTILE,
+        tag="TAG" + HOSTILE,
+        startup_command="COMMAND" + HOSTILE,
+        bootstrap_script="SCRIPT" + HOSTILE,
+        environ={"VARIABLE": "VALUE" + HOSTILE},
+        mounts=(mount,),
+        domain_name="DOMAIN" + HOSTILE,
+    )
+    text = json.dumps(compile_job(hostile, NODES, SKELETON))
+    for word in ["NAME", "TAG", "COMMAND", "SCRIPT", "VARIABLE", "VALUE", "DATA", "SUB", "TARGET", "DOMAIN", "etc"]:
+        assert word not in text.replace("NOMAD", "").replace("LTarget", "").replace("RTarget", "")
+    assert "${NOMAD_TOKEN}" not in text
+
+
+@pytest.mark.parametrize("image", ["${attr.unique.hostname}", "a b", "-v", "a\nb", ""])
+def test_an_image_that_is_no_plain_reference_is_not_compiled(image: str) -> None:
+    with pytest.raises(ValueError, match="plain"):
+        compile_job(replace(fixed(), image=image), NODES, SKELETON)
+
+
+def test_each_kernel_is_pinned_to_its_node_and_holds_what_it_asked_for() -> None:
+    first, second = compile_job(fixed(2), NODES, SKELETON)["TaskGroups"]
+    assert first["Constraints"][0]["RTarget"] == str(NODES["node1"])
+    assert second["Constraints"][0]["RTarget"] == str(NODES["node2"])
+    main = next(task for task in first["Tasks"] if task["Name"] == "main")
+    assert (main["Resources"]["CPU"], main["Resources"]["MemoryMB"]) == (1000, 256)
+
+
+def test_parts_of_a_mebibyte_or_a_megahertz_are_rounded_up() -> None:
+    session = fixed()
+    slots = ResourceSlots.parse({"cpu": "0.0001", "mem": str(64 * 2**20 + 1)})
+    odd = replace(session, kernels=(replace(session.main_kernel, slots=slots),))
+    main = next(t for t in compile_job(odd, NODES, SKELETON)["TaskGroups"][0]["Tasks"] if t["Name"] == "main")
+    assert (main["Resources"]["CPU"], main["Resources"]["MemoryMB"]) == (1, 65)
+
+
+def test_a_device_that_cannot_be_compiled_yet_is_an_error_and_not_left_out() -> None:
+    session = fixed()
+    gpu = replace(session.main_kernel, slots=ResourceSlots.parse({"cpu": 1, "mem": "1g", "cuda.shares": "0.5"}))
+    with pytest.raises(ValueError, match=r"cuda\.shares"):
+        compile_job(replace(session, kernels=(gpu,)), NODES, SKELETON)
+
+
+@pytest.mark.parametrize(("priority", "nomad"), [(0, 1), (10, 10), (100, 100)])
+def test_priorities_stay_in_nomads_range(priority: int, nomad: int) -> None:
+    assert nomad_priority(priority) == nomad
+
+
+def test_the_kernel_gets_its_identity_its_cluster_and_the_users_own_variables() -> None:
+    session = replace(
+        fixed(2), environ={"OMP_NUM_THREADS": "7", "GREETING": HOSTILE}, cluster_mode=ClusterMode.MULTI_NODE
+    )
+    labels = {"ai.backend.envs.corecount": "OMP_NUM_THREADS,NPROC"}
+    spec = compile_kernel(session, session.kernels[1], OWNER, labels)
+    assert spec.environ["OMP_NUM_THREADS"] == "7"
+    assert spec.environ["NPROC"] == "1"
+    assert spec.environ["GREETING"] == HOSTILE
+    assert spec.environ["BACKENDAI_SESSION_ID"] == str(session.id)
+    assert spec.environ["BACKENDAI_USER_EMAIL"] == "user@example.com"
+    assert spec.environ["BACKENDAI_CLUSTER_HOSTS"] == "main1,sub1"
+    assert spec.environ["BACKENDAI_CLUSTER_ROLE"] == "sub"
+    assert spec.environ["BACKENDAI_CLUSTER_REPLICAS"] == "main:1,sub:1"
+    assert spec.environ["BACKENDAI_CLUSTER_LOCAL_RANK"] == "0"
+    assert spec.startup_command is None
+    assert compile_kernel(session, session.main_kernel, OWNER, labels).startup_command == "true"
+
+
+def test_a_users_secrets_do_not_show_in_a_specifications_repr() -> None:
+    session = replace(fixed(), environ={"TOKEN": "hunter2"}, startup_command="curl -u hunter2")
+    assert "hunter2" not in repr(compile_kernel(session, session.main_kernel, OWNER, {}))

@@ -1,0 +1,46 @@
+"""The comparison of PostgreSQL with Nomad finds exactly what is wrong."""
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from tests.unit.manager.sessions_made import LATER, pending, running
+
+from caravan_common.ids import job_id
+from caravan_common.nomad.client import JobState
+from caravan_manager.reconcile.sweeper import GRACE, compare
+
+NOW = LATER + timedelta(minutes=5)
+
+
+def job(session: UUID, status: str = "running", *, stopped: bool = False) -> JobState:
+    return JobState(id=job_id(session), status=status, stopped=stopped)
+
+
+def test_agreement_needs_no_mending() -> None:
+    session = running(pending())
+    found = compare([session], [job(session.id)], {session.id: False}, NOW)
+    assert (found.orphans, found.vanished) == ((), ())
+
+
+def test_a_job_without_a_live_session_is_an_orphan() -> None:
+    dead, unknown = uuid4(), uuid4()
+    found = compare([], [job(dead), job(unknown)], {dead: True}, NOW)
+    assert found.orphans == (job_id(dead), job_id(unknown))
+
+
+def test_jobs_that_are_over_or_not_ours_are_left_alone() -> None:
+    dead = uuid4()
+    jobs = [job(dead, "dead"), job(uuid4(), stopped=True), JobState("redis", "running", stopped=False)]
+    assert compare([], jobs, {dead: True}, NOW).orphans == ()
+
+
+def test_a_session_whose_job_is_over_or_gone_has_vanished() -> None:
+    gone, over = running(pending()), running(pending())
+    found = compare([gone, over], [job(over.id, "dead")], {over.id: False}, NOW)
+    assert found.vanished == (gone.id, over.id)
+
+
+def test_a_session_that_moved_just_now_gets_time() -> None:
+    fresh = replace(running(pending()), status_changed=NOW - GRACE / 2)
+    assert compare([fresh], [], {}, NOW).vanished == ()

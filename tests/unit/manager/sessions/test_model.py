@@ -1,0 +1,155 @@
+"""The state machine: every move, and what a late or repeated message does."""
+
+from uuid import uuid4
+
+import pytest
+from tests.unit.manager.sessions_made import LATER, SLOTS, pending, running, submitted
+
+from caravan_common.errors import ConflictError, InvalidParametersError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import SessionResult, SessionStatus, SessionType
+from caravan_manager.sessions.model import SessionNotRunningError, check_environ
+
+
+def test_a_batch_session_goes_from_pending_to_success() -> None:
+    session = running(pending())
+    assert session.status is SessionStatus.RUNNING
+    ended = session.kernel_terminated(session.main_kernel.id, 0, "exited", LATER)
+    assert (ended.status, ended.result, ended.status_info) == (
+        SessionStatus.TERMINATED,
+        SessionResult.SUCCESS,
+        "task-done",
+    )
+    assert list(ended.status_history) == [
+        "PENDING",
+        "SCHEDULED",
+        "PREPARING",
+        "RUNNING",
+        "TERMINATING",
+        "TERMINATED",
+    ]
+
+
+def test_a_failing_command_is_a_failure_with_its_exit_code() -> None:
+    session = running(pending())
+    ended = session.kernel_terminated(session.main_kernel.id, 3, "exited", LATER)
+    assert ended.result is SessionResult.FAILURE
+    assert ended.status_data["kernel"] == {"exit_code": 3}
+    assert ended.main_kernel.exit_code == 3
+
+
+def test_an_interactive_session_has_no_result() -> None:
+    session = running(pending(type_=SessionType.INTERACTIVE)).destroyed("user-requested", LATER)
+    ended = session.kernel_terminated(session.main_kernel.id, 143, "exited", LATER)
+    assert (ended.status, ended.result, ended.status_info) == (
+        SessionStatus.TERMINATED,
+        SessionResult.UNDEFINED,
+        "user-requested",
+    )
+
+
+def test_a_session_runs_only_when_all_its_kernels_do() -> None:
+    session = submitted(pending(kernels=2))
+    half = session.kernel_started(session.kernels[0].id, "a", LATER)
+    assert half.status is SessionStatus.PREPARING
+    assert half.kernel_started(session.kernels[1].id, "b", LATER).status is SessionStatus.RUNNING
+
+
+def test_the_end_of_one_kernel_ends_the_others_too() -> None:
+    session = running(pending(kernels=2))
+    half = session.kernel_terminated(session.main_kernel.id, 0, "exited", LATER)
+    assert half.status is SessionStatus.TERMINATING
+    whole = half.kernel_terminated(session.kernels[1].id, 143, "exited", LATER)
+    assert (whole.status, whole.result) == (SessionStatus.TERMINATED, SessionResult.SUCCESS)
+
+
+def test_a_start_that_is_told_before_the_submission_is_recorded_counts() -> None:
+    session = pending()
+    placed = session.scheduled({session.main_kernel.id: "node1"}, LATER)
+    assert placed.kernel_started(session.main_kernel.id, "c", LATER).status is SessionStatus.RUNNING
+
+
+def test_news_after_the_end_change_nothing() -> None:
+    session = running(pending())
+    ended = session.kernel_terminated(session.main_kernel.id, 0, "exited", LATER)
+    assert ended.kernel_started(session.main_kernel.id, "again", LATER) == ended
+    assert ended.kernel_terminated(session.main_kernel.id, 1, "again", LATER) == ended
+    assert ended.destroyed("again", LATER) == ended
+    assert ended.vanished("again", LATER) == ended
+    assert ended.refused("again", LATER) == ended
+
+
+def test_news_of_an_unknown_kernel_change_nothing() -> None:
+    session = submitted(pending())
+    assert session.kernel_started(uuid4(), "c", LATER) == session
+    assert session.kernel_terminated(uuid4(), 0, "exited", LATER) == session
+
+
+def test_destroying_a_waiting_session_cancels_it() -> None:
+    cancelled = pending().destroyed("user-requested", LATER)
+    assert cancelled.status is SessionStatus.CANCELLED
+    assert cancelled.main_kernel.is_dead
+    assert cancelled.terminated_at == LATER
+
+
+def test_destroying_a_running_session_waits_for_the_node() -> None:
+    ending = running(pending()).destroyed("user-requested", LATER)
+    assert ending.status is SessionStatus.TERMINATING
+    assert not ending.main_kernel.is_dead
+    assert ending.destroyed("again", LATER) == ending
+
+
+def test_a_session_of_which_nomad_knows_nothing_is_over_and_a_batch_one_failed() -> None:
+    gone = running(pending()).vanished("lost", LATER)
+    assert (gone.status, gone.result) == (SessionStatus.TERMINATED, SessionResult.FAILURE)
+    assert pending().vanished("lost", LATER).status is SessionStatus.PENDING
+
+
+def test_a_refused_job_is_an_error_with_its_reason() -> None:
+    refused = submitted(pending()).refused("no such driver", LATER)
+    assert refused.status is SessionStatus.ERROR
+    assert refused.status_data["error"]["repr"] == "no such driver"
+
+
+def test_slots_are_held_from_placement_to_the_end() -> None:
+    session = pending()
+    assert session.occupying_slots == ResourceSlots()
+    assert running(session).occupying_slots == SLOTS
+    ended = running(session).vanished("lost", LATER)
+    assert ended.occupying_slots == ResourceSlots()
+
+
+def test_a_session_is_placed_once() -> None:
+    placed = submitted(pending())
+    with pytest.raises(ConflictError):
+        placed.scheduled({}, LATER)
+    with pytest.raises(ConflictError):
+        placed.submitted(LATER)
+
+
+def test_only_a_running_session_can_be_renamed() -> None:
+    assert running(pending()).renamed("better").name == "better"
+    with pytest.raises(SessionNotRunningError):
+        pending().renamed("better")
+
+
+def test_the_reason_for_waiting_is_where_clients_look_for_it() -> None:
+    waiting = pending().waiting("no-available-instances", ["node1"])
+    assert waiting.status_info == "no-available-instances"
+    assert waiting.status_data["scheduler"]["failed_predicates"] == [{"name": "no-available-instances", "msg": "node1"}]
+    assert submitted(pending()).waiting("x", []).status_info == ""
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A=B", "1A", "A\nB", "BACKENDAI_USER_UUID", "ÄRGER", "A.B"])
+def test_a_name_that_no_shell_could_set_is_refused(name: str) -> None:
+    with pytest.raises(InvalidParametersError):
+        check_environ({name: "x"})
+
+
+def test_values_of_the_environment_may_be_any_text_but_nul() -> None:
+    hostile = "line\n'quotes' \"double\" ${NOMAD_TOKEN} {{ x }} `id` $(id)"
+    assert check_environ({"HOSTILE": hostile}) == {"HOSTILE": hostile}
+    with pytest.raises(InvalidParametersError):
+        check_environ({"A": "a\0b"})
+    with pytest.raises(InvalidParametersError):
+        check_environ({"A": "x" * 200_000})
