@@ -1,0 +1,1 @@
+"""The doors: one for managers, one for clients."""
