@@ -7,8 +7,11 @@ from caravan_common.metrics import metrics
 from caravan_manager.api import context
 from caravan_manager.api.auth import anonymous, authenticate
 from caravan_manager.api.cors import cors
-from caravan_manager.api.graphql.door import routes as graphql_routes
+from caravan_manager.api.graphql import door
+from caravan_manager.api.graphql.door import ENGINE, Engine
+from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.rest import auth, folders, information, resources, sessions
+from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Wired
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -24,20 +27,20 @@ async def health(_request: web.Request) -> web.Response:
     return json_response({"status": "healthy"})
 
 
-def make_api(wired: Wired, manager_version: str) -> web.Application:
+def make_api(wired: Wired, identity: ManagerIdentity) -> web.Application:
     """Return the application that clients speak to."""
     app = web.Application(
         middlewares=[counted("manager"), cors, problems, authenticate], client_max_size=MAX_BODY_BYTES
     )
-    app[auth.MANAGER_VERSION] = manager_version
+    app[IDENTITY] = identity
+    app[ENGINE] = Engine(make_schema())
     app[context.PEOPLE] = wired.people
     app[context.SESSIONS] = wired.sessions
     app[context.VFOLDERS] = wired.vfolders
     app[context.IMAGES] = wired.images
     app[context.NODES] = wired.nodes
-    for table in (auth, sessions, folders, information, resources):
+    for table in (auth, sessions, folders, information, resources, door):
         app.add_routes(table.routes)
-    app.add_routes(graphql_routes)
     app.router.add_get("/health", health)
     app.on_response_prepare.append(_server_header)
     return app

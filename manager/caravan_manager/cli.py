@@ -1,6 +1,7 @@
 """The command `caravan-manager`: serve, migrate the database, make the first administrator."""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from caravan_common.config import load_config
 from caravan_common.errors import CaravanError
 from caravan_common.logs import configure_logs
 from caravan_common.service import Listener, run, serving, until_stopped
+from caravan_manager.api.rest.information import ManagerIdentity
 from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
 from caravan_manager.config import ManagerConfig
@@ -71,7 +73,10 @@ async def _serve(config: ManagerConfig) -> None:
 
 
 async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None:
-    api = Listener(make_api(wired, config.manager_version), config.api.host, config.api.port)
+    identity = ManagerIdentity(
+        id=f"i-{socket.gethostname()}", address=f"{config.api.host}:{config.api.port}", version=config.manager_version
+    )
+    api = Listener(make_api(wired, identity), config.api.host, config.api.port)
     internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         runs = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]

@@ -160,6 +160,11 @@ class SessionsService:
             raise SessionNotFoundError(f"Session (id={session_id}) does not exist.")
         return page
 
+    async def count_active(self) -> int:
+        """Return how many sessions are live, everybody's."""
+        async with self._begin() as tx:
+            return await repository.count_live(tx)
+
     async def rename(self, principal: Principal, text: str, name: str) -> Session:
         """Give a running session another name."""
         session = await self.one(principal, text)

@@ -1,4 +1,4 @@
-"""REST: the version, log-in by password, and who the caller is."""
+"""REST: log-in by password, and who the caller is."""
 
 from aiohttp import web
 from pydantic import BaseModel, Field
@@ -7,12 +7,9 @@ from caravan_common.errors import InvalidParametersError
 from caravan_common.http import json_response
 from caravan_manager.api.auth import anonymous
 from caravan_manager.api.context import PEOPLE, PRINCIPAL, read_parameters
-from caravan_manager.api.version import api_version
 from caravan_manager.people.model import UserRole
 
 routes = web.RouteTableDef()
-
-MANAGER_VERSION: web.AppKey[str] = web.AppKey("manager_version", str)
 
 
 class Authorize(BaseModel):
@@ -22,14 +19,6 @@ class Authorize(BaseModel):
     domain: str = Field(max_length=64)
     username: str = Field(max_length=64)
     password: str = Field(max_length=1024, repr=False)
-
-
-@routes.get("/")
-@anonymous
-async def hello(request: web.Request) -> web.Response:
-    """Tell which protocol is spoken; clients ask this first."""
-    manager = request.app[MANAGER_VERSION]
-    return json_response({"version": api_version(manager), "manager": manager})
 
 
 @routes.post("/auth/authorize")

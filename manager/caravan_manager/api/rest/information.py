@@ -1,4 +1,4 @@
-"""The REST door of what the manager says of itself: `/manager/announcement` and `/manager/status`."""
+"""REST: what the manager says of itself: its version, its announcement, its status."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,14 @@ class ManagerIdentity:
 
 
 IDENTITY: web.AppKey[ManagerIdentity] = web.AppKey("identity", ManagerIdentity)
+
+
+@routes.get("/")
+@anonymous
+async def hello(request: web.Request) -> web.Response:
+    """Tell which protocol is spoken; clients ask this first."""
+    manager = request.app[IDENTITY].version
+    return json_response({"version": api_version(manager), "manager": manager})
 
 
 @routes.get("/manager/announcement")

@@ -1,7 +1,6 @@
 """REST: sessions."""
 
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -151,7 +150,7 @@ def _mount(key: str, config: SessionConfig) -> MountRequest:
     target = config.mount_map.get(key) or config.mount_map.get(name)
     return MountRequest(
         name=name,
-        subpath=PurePosixPath(subpath or options.subpath or "."),
+        subpath=subpath or options.subpath or ".",
         target=str(target) if target else None,
         permission=options.permission,
     )
