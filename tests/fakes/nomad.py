@@ -1,0 +1,40 @@
+"""A Nomad in memory: keeps jobs, refuses what it is told to refuse, can be silent."""
+
+from dataclasses import dataclass, field
+
+from caravan_common.errors import UnavailableError
+from caravan_common.nomad.client import Job, JobRefusedError, JobState
+
+
+@dataclass
+class FakeNomad:
+    """Implements the protocol `caravan_common.nomad.client.Nomad`."""
+
+    jobs: dict[str, JobState] = field(default_factory=dict)
+    registered: list[Job] = field(default_factory=list)
+    silent: bool = False
+    refusal: str | None = None
+
+    async def register(self, job: Job) -> None:
+        self._answer()
+        if self.refusal is not None or not job.get("TaskGroups"):
+            raise JobRefusedError(self.refusal or "Missing job task groups")
+        self.registered.append(job)
+        self.jobs[job["ID"]] = JobState(id=job["ID"], status="running", stopped=False)
+
+    async def parse(self, hcl: str) -> Job:
+        self._answer()
+        raise JobRefusedError("HCL is Nomad's own language")
+
+    async def stop(self, job_id: str) -> None:
+        self._answer()
+        if job_id in self.jobs:
+            self.jobs[job_id] = JobState(id=job_id, status="dead", stopped=True)
+
+    async def list_jobs(self) -> list[JobState]:
+        self._answer()
+        return sorted(self.jobs.values(), key=lambda job: job.id)
+
+    def _answer(self) -> None:
+        if self.silent:
+            raise UnavailableError("Nomad does not answer")

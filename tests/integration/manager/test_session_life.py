@@ -1,0 +1,427 @@
+"""Sessions in the manager, on a real PostgreSQL: from the request to the end, with every outage on the way."""
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from tests.fakes.agents import FakeAgents
+from tests.fakes.nomad import FakeNomad
+
+from caravan_common.consul.leader import Leadership
+from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError, NotFoundError
+from caravan_common.ids import job_id
+from caravan_common.nomad.client import Job, JobState
+from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.compiler.skeleton import Skeleton
+from caravan_manager.db.engine import Begin
+from caravan_manager.db.tables import audit_log
+from caravan_manager.images.model import ImageNotFoundError
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.reconcile.sweeper import Sweeper
+from caravan_manager.scheduler.loop import Cluster, Scheduler
+from caravan_manager.sessions import repository
+from caravan_manager.sessions.model import (
+    Session,
+    SessionAlreadyExistsError,
+    SessionNotFoundError,
+    TooManySessionsError,
+)
+from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.request import SessionRequest
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.service import VFoldersService
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+NODE = "7d9b2c5e-0000-4000-8000-000000000001"
+URL = "http://127.0.0.1:6011"
+IMAGE = "caravan/python:3.11-bookworm"
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class ParsedSkeleton:
+    """Gives the skeleton that the real Nomad parsed; a test on the real Nomad holds the file against the HCL."""
+
+    async def parse(self, _hcl: str) -> Job:
+        job: Job = json.loads((GOLDEN / "skeleton.json").read_text())
+        return job
+
+
+@dataclass
+class Manager:
+    """The parts of a manager that sessions need."""
+
+    begin: Begin
+    moves: SessionMoves
+    service: SessionsService
+    scheduler: Scheduler
+    sweeper: Sweeper
+    nodes: NodesService
+    nomad: FakeNomad
+    agents: FakeAgents
+    clock: Clock
+
+    async def session(self, session_id: UUID) -> Session:
+        async with self.begin() as tx:
+            return await repository.get(tx, session_id)
+
+    async def add_node(self, name: str = "node1", cpu: str = "4", mem: str = "4294967296") -> None:
+        await self.nodes.heard(
+            NodeHeartbeat(
+                at=self.clock(),
+                node=NODE,
+                name=name,
+                scaling_group="default",
+                architecture="x86_64",
+                version="0.1.0",
+                url=URL,
+                region="local",
+                slots={"cpu": cpu, "mem": mem},
+                images=[IMAGE],
+            )
+        )
+
+    async def started(self, session_id: UUID) -> Session:
+        """Do a pass, and say that the containers run."""
+        await self.scheduler.pass_once()
+        session = await self.session(session_id)
+        for kernel in session.kernels:
+            session = await self.moves.apply(session_id, lambda s, now, k=kernel.id: s.kernel_started(k, "c0ffee", now))
+        return session
+
+
+@pytest.fixture
+def manager(begin: Begin) -> Manager:
+    clock, nomad, agents = Clock(), FakeNomad(), FakeAgents()
+    moves = SessionMoves(begin, SessionNews(), clock)
+    nodes = NodesService(begin)
+    skeleton = Skeleton(Path(__file__).parents[3] / "jobs/session/session.nomad.hcl", ParsedSkeleton())
+    return Manager(
+        begin=begin,
+        moves=moves,
+        service=SessionsService(begin, moves, VFoldersService(begin, {}), agents, nomad, clock),
+        scheduler=Scheduler(
+            begin, moves, Cluster(nomad, agents, skeleton), Leadership("http://127.0.0.1:1", "k", "n"), 0.05
+        ),
+        sweeper=Sweeper(moves, nomad, nodes, every_seconds=60, lost_after_seconds=30),
+        nodes=nodes,
+        nomad=nomad,
+        agents=agents,
+        clock=clock,
+    )
+
+
+def request(name: str = "train", **changes: object) -> SessionRequest:
+    wanted = SessionRequest(
+        name=name,
+        image=IMAGE,
+        architecture="x86_64",
+        type=SessionType.BATCH,
+        project="default",
+        domain="default",
+        scaling_group=None,
+        priority=10,
+        tag=None,
+        cluster_mode=ClusterMode.SINGLE_NODE,
+        cluster_size=1,
+        resources={"cpu": "1", "mem": "256m"},
+        resource_opts={},
+        environ={"GREETING": "hello"},
+        mounts=(),
+        startup_command="echo hello",
+        bootstrap_script=None,
+        callback_url=None,
+        reuse=False,
+    )
+    return replace(wanted, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_session_is_placed_launched_and_ended(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    session = await manager.started(made.id)
+    assert session.status is SessionStatus.RUNNING
+    assert [job["ID"] for job in manager.nomad.registered] == [job_id(made.id)]
+    spec = manager.agents.specs[URL, session.main_kernel.id]
+    assert spec.startup_command == "echo hello"
+    assert spec.environ["GREETING"] == "hello"
+    ended = await manager.moves.apply(made.id, lambda s, now: s.kernel_terminated(s.main_kernel.id, 0, "exited", now))
+    assert (ended.status, ended.result) == (SessionStatus.TERMINATED, SessionResult.SUCCESS)
+
+
+async def test_without_a_node_a_session_waits_and_says_why(manager: Manager, user: Principal) -> None:
+    made = (await manager.service.create(user, request())).session
+    await manager.scheduler.pass_once()
+    waiting = await manager.session(made.id)
+    assert (waiting.status, waiting.status_info) == (SessionStatus.PENDING, "no-node-of-scaling-group")
+
+
+async def test_a_full_node_is_used_again_when_a_session_ended(manager: Manager, user: Principal) -> None:
+    await manager.add_node(cpu="1")
+    first = (await manager.service.create(user, request("first"))).session
+    second = (await manager.service.create(user, request("second"))).session
+    await manager.started(first.id)
+    assert (await manager.session(second.id)).status_info == "no-available-instances"
+    await manager.moves.apply(first.id, lambda s, now: s.kernel_terminated(s.main_kernel.id, 0, "exited", now))
+    assert (await manager.started(second.id)).status is SessionStatus.RUNNING
+
+
+@pytest.mark.parametrize("outage", ["nomad", "agents"])
+async def test_an_outage_delays_a_launch_and_loses_nothing(manager: Manager, user: Principal, outage: str) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    broken = manager.nomad if outage == "nomad" else manager.agents
+    broken.silent = True
+    await manager.scheduler.pass_once()
+    assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
+    broken.silent = False
+    await manager.scheduler.pass_once()
+    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
+    assert len(manager.agents.specs) == 1
+
+
+@pytest.mark.parametrize("who", ["nomad", "agents"])
+async def test_a_refused_launch_is_an_error_and_leaves_no_job(manager: Manager, user: Principal, who: str) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    (manager.nomad if who == "nomad" else manager.agents).refusal = "no such driver"
+    await manager.scheduler.pass_once()
+    session = await manager.session(made.id)
+    assert session.status is SessionStatus.ERROR
+    assert "no such driver" in session.status_data["error"]["repr"]
+    assert all(job.stopped for job in manager.nomad.jobs.values())
+
+
+async def test_destroying_stops_the_job_until_the_node_says_that_it_is_over(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request(type=SessionType.INTERACTIVE))).session
+    session = await manager.started(made.id)
+    await manager.service.destroy(user, "train", forced=False)
+    await manager.scheduler.pass_once()
+    assert manager.nomad.jobs[job_id(made.id)].stopped
+    assert (await manager.session(made.id)).status is SessionStatus.TERMINATING
+    ended = await manager.moves.apply(
+        made.id, lambda s, now: s.kernel_terminated(session.main_kernel.id, 143, "exited", now)
+    )
+    assert (ended.status, ended.status_info) == (SessionStatus.TERMINATED, "user-requested")
+
+
+async def test_destroying_by_force_ends_the_record_at_once(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    await manager.started(made.id)
+    ended = await manager.service.destroy(user, str(made.id), forced=True)
+    assert ended.status is SessionStatus.TERMINATED
+    assert manager.nomad.jobs[job_id(made.id)].stopped
+
+
+async def test_destroying_a_waiting_session_cancels_it(manager: Manager, user: Principal) -> None:
+    await manager.service.create(user, request())
+    assert (await manager.service.destroy(user, "train", forced=False)).status is SessionStatus.CANCELLED
+    with pytest.raises(SessionNotFoundError):
+        await manager.service.destroy(user, "train", forced=False)
+
+
+async def test_a_name_is_live_once_and_free_again_after_the_end(manager: Manager, user: Principal) -> None:
+    first = await manager.service.create(user, request())
+    with pytest.raises(SessionAlreadyExistsError) as refused:
+        await manager.service.create(user, request())
+    assert refused.value.data == {"existingSessionId": str(first.session.id)}
+    reused = await manager.service.create(user, request(reuse=True))
+    assert (reused.session.id, reused.created) == (first.session.id, False)
+    await manager.service.destroy(user, "train", forced=False)
+    assert (await manager.service.create(user, request())).created
+
+
+async def test_many_creates_of_one_name_at_once_make_one_session(manager: Manager, user: Principal) -> None:
+    outcomes = await asyncio.gather(
+        *[manager.service.create(user, request()) for _ in range(8)], return_exceptions=True
+    )
+    made = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    assert len(made) == 1
+    assert all(isinstance(o, SessionAlreadyExistsError) for o in outcomes if isinstance(o, BaseException))
+
+
+async def test_two_passes_at_once_launch_a_session_once(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    await asyncio.gather(manager.scheduler.pass_once(), manager.scheduler.pass_once())
+    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
+    assert {job["ID"] for job in manager.nomad.registered} == {job_id(made.id)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"image": "no/such:image"}, ImageNotFoundError),
+        ({"image": "bad image"}, InvalidParametersError),
+        ({"project": "nowhere"}, ProjectNotFoundError),
+        ({"domain": "elsewhere"}, ProjectNotFoundError),
+        ({"scaling_group": "nowhere"}, NotFoundError),
+        ({"resources": {"cpu": "1", "mem": "32m"}}, InvalidParametersError),
+        ({"resources": {"cpu": "0", "mem": "1g"}}, InvalidParametersError),
+        ({"resources": {"cuda.device": "1"}}, InvalidParametersError),
+        ({"resource_opts": {"shmem": "1g"}}, InvalidParametersError),
+    ],
+)
+async def test_what_cannot_be_is_refused_and_nothing_is_left(
+    manager: Manager, user: Principal, changes: dict[str, object], error: type[CaravanError]
+) -> None:
+    with pytest.raises(error):
+        await manager.service.create(user, request(**changes))
+    async with manager.begin() as tx:
+        assert (await repository.list_page(tx, repository.SessionFilter(), 10, 0)).total == 0
+        assert (await tx.execute(select(audit_log))).all() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "abc"},
+        {"name": "-bad-"},
+        {"name": "a b c d"},
+        {"name": "../../etc"},
+        {"name": "x" * 65},
+        {"startup_command": None},
+        {"startup_command": "  "},
+        {"startup_command": "x" * 70_000},
+        {"startup_command": "a\0b"},
+        {"priority": 101},
+        {"cluster_size": 2},
+        {"environ": {"A B": "x"}},
+    ],
+)
+def test_a_malformed_request_is_refused_before_anything_is_looked_up(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidParametersError):
+        request(**changes)
+
+
+async def test_resources_that_are_not_given_come_from_the_image(manager: Manager, user: Principal) -> None:
+    made = (await manager.service.create(user, request(resources={}))).session
+    assert made.requested_slots.to_json() == {"cpu": "1", "mem": str(64 * 2**20)}
+
+
+async def test_a_waiter_learns_at_once_that_the_session_runs(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    waiter = asyncio.create_task(manager.service.wait_until_started(made.id, 10))
+    await asyncio.sleep(0.05)
+    began = asyncio.get_running_loop().time()
+    await manager.started(made.id)
+    assert (await waiter).status is SessionStatus.RUNNING
+    assert asyncio.get_running_loop().time() - began < 0.9
+
+
+async def test_a_waiter_gives_up_after_its_limit(manager: Manager, user: Principal) -> None:
+    made = (await manager.service.create(user, request())).session
+    assert (await manager.service.wait_until_started(made.id, 0.1)).status is SessionStatus.PENDING
+
+
+async def test_other_users_sessions_are_not_there_for_a_user(
+    manager: Manager, admin: Principal, user: Principal
+) -> None:
+    made = (await manager.service.create(admin, request())).session
+    assert (await manager.service.one(admin, "train")).id == made.id
+    for call in (
+        manager.service.one(user, "train"),
+        manager.service.by_id(user, made.id),
+        manager.service.destroy(user, str(made.id), forced=True),
+        manager.service.logs(user, str(made.id), None),
+        manager.service.rename(user, str(made.id), "mine"),
+    ):
+        with pytest.raises(SessionNotFoundError):
+            await call
+    assert await manager.service.match(user, "train") == []
+    with pytest.raises(ForbiddenError):
+        await manager.service.list_page(
+            user, statuses=None, access_key=admin.access_key, domain=None, project=None, limit=10, offset=0
+        )
+
+
+async def test_a_beginning_finds_a_session_unless_it_means_several(manager: Manager, user: Principal) -> None:
+    await manager.service.create(user, request("train-one"))
+    assert (await manager.service.one(user, "train")).name == "train-one"
+    await manager.service.create(user, request("train-two"))
+    with pytest.raises(TooManySessionsError):
+        await manager.service.one(user, "train")
+
+
+async def test_a_name_means_the_live_session_and_else_the_latest_dead_one(manager: Manager, user: Principal) -> None:
+    for _ in range(2):
+        manager.clock.now += timedelta(seconds=1)
+        last = (await manager.service.create(user, request())).session
+        await manager.service.destroy(user, "train", forced=False)
+    assert (await manager.service.one(user, "train")).id == last.id
+    manager.clock.now += timedelta(seconds=1)
+    live = (await manager.service.create(user, request())).session
+    assert (await manager.service.one(user, "train")).id == live.id
+
+
+async def test_names_with_signs_of_patterns_mean_themselves(manager: Manager, user: Principal) -> None:
+    await manager.service.create(user, request("train-one"))
+    assert await manager.service.match(user, "%") == []
+    assert await manager.service.match(user, "tra_n") == []
+
+
+async def test_logs_come_from_the_node_that_ran_the_kernel(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    with pytest.raises(NotFoundError):
+        await manager.service.logs(user, "train", None)
+    session = await manager.started(made.id)
+    manager.agents.saved_logs[session.main_kernel.id] = b"hello\n"
+    assert await manager.service.logs(user, "train", None) == b"hello\n"
+
+
+async def test_the_sweep_ends_sessions_without_jobs_and_jobs_without_sessions(
+    manager: Manager, user: Principal
+) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    await manager.started(made.id)
+    orphan = job_id(UUID(int=99))
+    manager.nomad.jobs = {orphan: JobState(orphan, "running", stopped=False)}
+    manager.clock.now += timedelta(minutes=5)
+    found = await manager.sweeper.sweep()
+    assert (found.orphans, found.vanished) == ((orphan,), (made.id,))
+    gone = await manager.session(made.id)
+    assert (gone.status, gone.result) == (SessionStatus.TERMINATED, SessionResult.FAILURE)
+    assert manager.nomad.jobs[orphan].stopped
+
+
+async def test_a_silent_node_is_lost_and_comes_back(manager: Manager, admin: Principal) -> None:
+    await manager.add_node()
+    assert await manager.nodes.mark_lost(datetime.now(UTC) - timedelta(minutes=1)) == []
+    assert await manager.nodes.mark_lost(datetime.now(UTC) + timedelta(minutes=1)) == ["node1"]
+    node, _ = await manager.nodes.node(admin, "node1")
+    assert (node.status.value, node.lost_at is not None) == ("LOST", True)
+    await manager.add_node()
+    node, _ = await manager.nodes.node(admin, "node1")
+    assert (node.status.value, node.lost_at) == ("ALIVE", None)
+
+
+async def test_everything_that_was_done_is_in_the_audit_log(manager: Manager, user: Principal) -> None:
+    made = (await manager.service.create(user, request())).session
+    await manager.service.destroy(user, "train", forced=False)
+    async with manager.begin() as tx:
+        lines = (await tx.execute(select(audit_log).order_by(audit_log.c.id))).all()
+    assert [(line.action, line.target, line.actor) for line in lines] == [
+        ("session.create", str(made.id), user.user_id),
+        ("session.destroy", str(made.id), user.user_id),
+    ]
