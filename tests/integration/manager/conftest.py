@@ -16,6 +16,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from tests.integration.manager.fake_storage import FakeStorageProxy
+
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin, Transaction, beginning, make_engine
 from caravan_manager.db.tables import (
@@ -33,8 +37,7 @@ from caravan_manager.db.tables import (
     users,
 )
 from caravan_manager.people.model import Principal, UserRole
-from pydantic import SecretStr
-from sqlalchemy import text
+from caravan_manager.vfolders.service import VFoldersService
 
 HOST_RIGHTS = [
     "create-vfolder",
@@ -299,3 +302,15 @@ async def _add_image(tx: Transaction, image: UUID) -> None:
             labels={"ai.backend.resource.min.cpu": "1", "ai.backend.resource.min.mem": "64m"},
         )
     )
+
+
+@pytest.fixture
+def storage() -> FakeStorageProxy:
+    """The storage proxy ``local``, in memory."""
+    return FakeStorageProxy()
+
+
+@pytest.fixture
+def vfolders(begin: Begin, storage: FakeStorageProxy) -> VFoldersService:
+    """The service of virtual folders, on the test's database and the storage proxy in memory."""
+    return VFoldersService(begin, {"local": storage})
