@@ -12,7 +12,7 @@ from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.rest import auth, folders, information, resources, sessions
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
-from caravan_manager.wiring import Wired
+from caravan_manager.wiring import Services
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -27,18 +27,18 @@ async def health(_request: web.Request) -> web.Response:
     return json_response({"status": "healthy"})
 
 
-def make_api(wired: Wired, identity: ManagerIdentity) -> web.Application:
+def make_api(services: Services, identity: ManagerIdentity) -> web.Application:
     """Return the application that clients speak to."""
     app = web.Application(
         middlewares=[counted("manager"), cors, problems, authenticate], client_max_size=MAX_BODY_BYTES
     )
     app[IDENTITY] = identity
     app[ENGINE] = Engine(make_schema())
-    app[context.PEOPLE] = wired.people
-    app[context.SESSIONS] = wired.sessions
-    app[context.VFOLDERS] = wired.vfolders
-    app[context.IMAGES] = wired.images
-    app[context.NODES] = wired.nodes
+    app[context.PEOPLE] = services.people
+    app[context.SESSIONS] = services.sessions
+    app[context.VFOLDERS] = services.vfolders
+    app[context.IMAGES] = services.images
+    app[context.NODES] = services.nodes
     for table in (auth, sessions, folders, information, resources, door):
         app.add_routes(table.routes)
     app.router.add_get("/health", health)

@@ -76,7 +76,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     identity = ManagerIdentity(
         id=f"i-{socket.gethostname()}", address=f"{config.api.host}:{config.api.port}", version=config.manager_version
     )
-    api = Listener(make_api(wired, identity), config.api.host, config.api.port)
+    api = Listener(make_api(wired.services, identity), config.api.host, config.api.port)
     internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         runs = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]

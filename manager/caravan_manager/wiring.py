@@ -34,14 +34,21 @@ LEADER_KEY = "caravan/leader/scheduler"
 
 
 @dataclass(frozen=True, slots=True)
-class Wired:
-    """The services that the doors call, the loops that run beside them, and what must be closed."""
+class Services:
+    """What the doors call."""
 
     people: PeopleService
     sessions: SessionsService
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The services, the loops that run beside them, and what must be closed."""
+
+    services: Services
     scheduler: Scheduler
     sweeper: Sweeper
     agent_watcher: AgentWatcher
@@ -94,12 +101,15 @@ def wire(config: ManagerConfig) -> Wired:
     me = f"{socket.gethostname()}-{os.getpid()}"
     cluster = Cluster(nomad, agents, Skeleton(config.session_job, nomad))
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
-    return Wired(
+    services = Services(
         people=PeopleService(begin, make_secret_keys(config)),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now),
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
+    )
+    return Wired(
+        services=services,
         scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
         sweeper=Sweeper(
             moves,

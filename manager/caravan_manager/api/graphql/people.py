@@ -8,7 +8,7 @@ from ariadne import ObjectType
 
 from caravan_common.states import SessionStatus
 from caravan_manager.api.graphql.base import ALL, Asked, Info, Listed, Once, Page, as_uuid, bind, nothing, words
-from caravan_manager.people.model import Domain, Keypair, Project, User, UserStatus
+from caravan_manager.people.model import Domain, Keypair, Principal, Project, User, UserStatus
 from caravan_manager.sessions.model import DEAD
 
 queries = ObjectType("Queries")
@@ -183,8 +183,9 @@ async def groups_by_name(_: object, info: Info, name: str, domain_name: str | No
 
 def _keypair_rows(asked: Asked, found: list[Keypair]) -> list[KeypairRow]:
     async def secrets() -> dict[str, str]:
-        revealed = await asked.people.secret_keys(found)
-        return {keypair.access_key: secret for keypair, secret in zip(found, revealed, strict=True)}
+        shown = [keypair for keypair in found if _may_see_secret(asked.principal, keypair)]
+        revealed = await asked.people.secret_keys(shown)
+        return {keypair.access_key: secret for keypair, secret in zip(shown, revealed, strict=True)}
 
     async def live_sessions() -> dict[str, int]:
         if len(found) != 1:
@@ -232,8 +233,13 @@ def _of_kinds(found: list[Project], kinds: Sequence[str | None] | None) -> list[
     return found if kinds is None else [project for project in found if project.type in kinds]
 
 
-async def _secret_key(row: KeypairRow) -> str:
-    return (await row.secrets.get())[row.keypair.access_key]
+def _may_see_secret(principal: Principal, keypair: Keypair) -> bool:
+    """A domain's administrator must not get at the keys of a superadmin who lives in that domain."""
+    return principal.is_superadmin or keypair.user_id == principal.user_id
+
+
+async def _secret_key(row: KeypairRow) -> str | None:
+    return (await row.secrets.get()).get(row.keypair.access_key)
 
 
 async def _project_names(row: KeypairRow) -> list[str]:

@@ -1,0 +1,244 @@
+"""The REST doors, over HTTP: who may come in, and what errors look like."""
+
+import base64
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from tests.fakes.agents import FakeAgents
+from tests.fakes.nomad import FakeNomad
+from tests.integration.manager.conftest import Seed, seal
+
+from caravan_manager.api.rest.information import ManagerIdentity
+from caravan_manager.api.signature import SignedRequest, sign
+from caravan_manager.app import make_api
+from caravan_manager.db.engine import Begin
+from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.passwords import hash_password
+from caravan_manager.people.repository import set_password_hash
+from caravan_manager.people.secrets import SecretKeys
+from caravan_manager.people.service import PeopleService
+from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.service import VFoldersService
+from caravan_manager.wiring import Services
+
+VERSION = "v8.20240915"
+ANONYMOUS = {
+    ("GET", "/"),
+    ("GET", "/health"),
+    ("POST", "/auth/authorize"),
+    ("GET", "/manager/announcement"),
+    ("GET", "/manager/status"),
+    ("GET", "/config/resource-slots"),
+    ("GET", "/config/resource-slots/details"),
+    ("GET", "/config/vfolder-types"),
+}
+"""The routes that anybody may call: a new one must be added here on purpose."""
+
+
+class Sealed:
+    """Stands for Vault's Transit: seals as the seed of the tests does."""
+
+    async def encrypt(self, plaintext: str) -> str:
+        return seal(plaintext)
+
+    async def decrypt_all(self, ciphertexts: Sequence[str]) -> list[str]:
+        return [base64.b64decode(c.removeprefix("vault:v1:")).decode() for c in ciphertexts]
+
+
+@dataclass
+class Caller:
+    """Sends requests signed with one keypair."""
+
+    client: "TestClient[Any, Any]"
+    access_key: str
+    secret_key: str
+
+    async def call(self, method: str, path: str, body: object = None, **changes: str) -> tuple[int, Any]:
+        """Send a signed request; ``changes`` replace headers."""
+        url = self.client.make_url(path)
+        date = datetime.now(UTC).isoformat()
+        content_type = "application/json"
+        signed = SignedRequest(method, url.raw_path_qs, date, f"{url.host}:{url.port}", content_type, VERSION)
+        signature = sign(signed, datetime.fromisoformat(date), self.secret_key, "sha256")
+        headers = {
+            "Date": date,
+            "Content-Type": content_type,
+            "X-BackendAI-Version": VERSION,
+            "Authorization": f"BackendAI signMethod=HMAC-SHA256, credential={self.access_key}:{signature}",
+        } | {name.replace("_", "-"): value for name, value in changes.items()}
+        data = None if body is None else orjson.dumps(body)
+        async with self.client.request(method, path, data=data, headers=headers) as answer:
+            raw = await answer.read()
+            return answer.status, orjson.loads(raw) if raw else None
+
+
+@pytest.fixture
+async def client(begin: Begin) -> AsyncGenerator["TestClient[Any, Any]", None]:
+    agents, nomad = FakeAgents(), FakeNomad()
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    vfolders = VFoldersService(begin, {})
+    services = Services(
+        people=PeopleService(begin, SecretKeys(Sealed(), time.monotonic)),
+        sessions=SessionsService(begin, SessionMoves(begin, SessionNews(), now), vfolders, agents, nomad, now),
+        vfolders=vfolders,
+        images=ImagesService(begin),
+        nodes=NodesService(begin),
+    )
+    app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", "25.5.2"))
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.fixture
+def me(client: "TestClient[Any, Any]", seed: Seed) -> Caller:
+    return Caller(client, seed.user.access_key, seed.user_secret)
+
+
+def _routes(client: "TestClient[Any, Any]") -> list[tuple[str, str]]:
+    app: web.Application = client.app
+    found: list[tuple[str, str]] = []
+    for route in app.router.routes():
+        assert route.resource is not None
+        path = route.resource.canonical
+        for name in ("session", "folder", "volume", "id", "name", "group"):
+            path = path.replace("{" + name + "}", "some-thing")
+        assert "{" not in path, path
+        if route.method != "HEAD":
+            found.append((route.method, path))
+    return found
+
+
+async def test_every_route_but_the_listed_ones_needs_a_signature(client: "TestClient[Any, Any]", seed: Seed) -> None:
+    stranger = Caller(client, seed.user.access_key, "not-the-secret-key")
+    checked = 0
+    for method, path in _routes(client):
+        if (method, path) in ANONYMOUS:
+            continue
+        async with client.request(method, path) as answer:
+            assert answer.status == 400, (method, path)
+            assert (await answer.json(content_type=None))["type"].endswith("/invalid-auth-params")
+        status, problem = await stranger.call(method, path)
+        assert (status, problem["msg"]) == (401, "Signature mismatch"), (method, path)
+        checked += 1
+    assert checked > 20
+
+
+async def test_the_listed_routes_answer_anybody(client: "TestClient[Any, Any]") -> None:
+    for method, path in ANONYMOUS - {("POST", "/auth/authorize")}:
+        async with client.request(method, path) as answer:
+            assert answer.status == 200, (method, path)
+            assert answer.headers["Server"] == "BackendAI"
+
+
+async def test_a_signed_request_comes_in(me: Caller) -> None:
+    assert await me.call("GET", "/auth?echo=hello") == (200, {"authorized": "yes", "echo": "hello"})
+    assert await me.call("POST", "/auth", {"echo": "hello"}) == (200, {"authorized": "yes", "echo": "hello"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "slug", "message"),
+    [
+        ({"Date": "2020-01-01T00:00:00+00:00"}, 400, "invalid-auth-params", "Date/time sync error"),
+        ({"Date": "yesterday"}, 400, "invalid-auth-params", "Date/time sync error"),
+        ({"Authorization": "Basic eHg6eHg="}, 400, "invalid-auth-params", "Invalid authorization type name"),
+        ({"X-BackendAI-Version": "v2.20170315"}, 400, "generic-bad-request", "Unsupported API version."),
+    ],
+)
+async def test_malformed_credentials_are_named(
+    me: Caller, changes: dict[str, str], status: int, slug: str, message: str
+) -> None:
+    answered, problem = await me.call("GET", "/auth?echo=x", **changes)
+    assert (answered, problem["msg"]) == (status, message)
+    assert problem["type"] == f"https://api.backend.ai/probs/{slug}"
+
+
+async def test_an_unknown_key_is_refused(client: "TestClient[Any, Any]", seed: Seed) -> None:
+    nobody = Caller(client, "AKIANOBODYNOBODYNOBO", seed.user_secret)
+    status, problem = await nobody.call("GET", "/auth?echo=x")
+    assert (status, problem["msg"]) == (401, "Access key not found")
+
+
+async def test_unknown_paths_and_methods_are_problems_too(client: "TestClient[Any, Any]") -> None:
+    async with client.get("/no/such/route") as answer:
+        assert (answer.status, answer.content_type) == (404, "application/problem+json")
+        assert (await answer.json(content_type=None))["data"] == "/no/such/route"
+    async with client.put("/auth") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "GET,HEAD,POST"
+
+
+async def test_a_malformed_body_and_missing_parameters_are_named(me: Caller) -> None:
+    assert (await me.call("GET", "/auth"))[1]["data"] == {"echo": "is required"}
+    status, problem = await me.call("POST", "/session", ["no", "object"])
+    assert (status, problem["msg"]) == (400, "Malformed body")
+    status, problem = await me.call("POST", "/session", {})
+    assert (status, problem["data"]) == (400, {"session_name": "is required", "image": "is required"})
+
+
+async def test_a_password_gives_the_keypair(client: "TestClient[Any, Any]", seed: Seed, begin: Begin) -> None:
+    hashed = await hash_password("correct horse")
+    async with begin() as tx:
+        await set_password_hash(tx, seed.user.user_id, hashed)
+    body = {"type": "keypair", "domain": "default", "username": seed.user.email, "password": "correct horse"}
+    async with client.post("/auth/authorize", json=body) as answer:
+        data = (await answer.json())["data"]
+    assert (data["access_key"], data["secret_key"], data["role"]) == (seed.user.access_key, seed.user_secret, "user")
+    for wrong in ({"password": "wrong"}, {"username": "nobody@example.com"}, {"domain": "elsewhere"}):
+        async with client.post("/auth/authorize", json=body | wrong) as answer:
+            assert answer.status == 401
+            assert (await answer.json(content_type=None))["msg"] == "User credential mismatch."
+
+
+async def test_a_session_is_made_described_and_cancelled(me: Caller, seed: Seed) -> None:
+    body = {
+        "name": "train",
+        "image": seed.image_reference,
+        "type": "batch",
+        "startupCommand": "true",
+        "group": "default",
+        "domain": "default",
+        "enqueueOnly": True,
+        "config": {
+            "resources": {"cpu": "1", "mem": "256m"},
+            "mounts": None,
+            "environ": {"A": "b"},
+            "scalingGroup": None,
+        },
+    }
+    status, made = await me.call("POST", "/session", body)
+    assert (status, made["status"], made["created"], made["servicePorts"]) == (201, "PENDING", True, [])
+    status, info = await me.call("GET", f"/session/{made['sessionId']}")
+    assert info["requestedSlots"] == "{'cpu': Decimal('1'), 'mem': Decimal('268435456')}"
+    assert (info["status"], info["image"], info["containerId"]) == ("PENDING", seed.image_reference, "")
+    status, matches = await me.call("GET", "/session/_/match?id=tra")
+    assert matches == {"matches": [{"id": made["sessionId"], "name": "train", "status": "PENDING"}]}
+    assert await me.call("DELETE", "/session/train") == (200, {"stats": {"status": "cancelled"}})
+    status, problem = await me.call("DELETE", "/session/train")
+    assert (status, problem["title"]) == (404, "No such session.")
+
+
+async def test_a_waiting_create_answers_timeout_after_its_limit(me: Caller, seed: Seed) -> None:
+    body = {"name": "slow", "image": seed.image_reference, "maxWaitSeconds": 0.2, "config": {}}
+    status, made = await me.call("POST", "/session", body)
+    assert (status, made["status"]) == (201, "TIMEOUT")
+
+
+async def test_any_page_may_call_the_api(client: "TestClient[Any, Any]") -> None:
+    asked = {"Origin": "http://example.com", "Access-Control-Request-Method": "POST"}
+    async with client.options("/auth", headers=asked | {"Access-Control-Request-Headers": "content-type"}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == "http://example.com"
+        assert answer.headers["Access-Control-Allow-Headers"] == "content-type"
