@@ -1,0 +1,66 @@
+"""Who is shown which folders, and in which form."""
+
+import pytest
+from tests.integration.manager.graphql.made import Door, add_folder
+
+from caravan_manager.db.engine import Begin
+from caravan_manager.people.model import Principal
+
+
+async def test_a_list_of_folders_has_the_recorded_form(door: Door, user: Principal, begin: Begin) -> None:
+    folder = await add_folder(begin, user, "clivf2")
+    query = """query($limit:Int!, $offset:Int!, $group_id: UUID, $filter: String, $order: String) {
+      vfolder_list(limit:$limit, offset:$offset, group_id:$group_id, filter:$filter, order:$order) {
+        items { id host name status created_at creator group permission ownership_type max_size cloneable usage_mode }
+        total_count
+      } }"""
+    variables = {"limit": 20, "offset": 0, "group_id": None, "filter": None, "order": None}
+    assert (await door.data(user, query, **variables))["vfolder_list"] == {
+        "items": [
+            {
+                "id": str(folder),
+                "host": "local:volume1",
+                "name": "clivf2",
+                "status": "delete-pending",
+                "created_at": "2026-11-21T08:54:21.757513+00:00",
+                "creator": user.email,
+                "group": None,
+                "permission": "rw",
+                "ownership_type": "user",
+                "max_size": None,
+                "cloneable": False,
+                "usage_mode": "general",
+            }
+        ],
+        "total_count": 1,
+    }
+
+
+async def test_folders_are_shown_to_their_owner_and_the_superadmin(
+    door: Door, admin: Principal, user: Principal, other: Principal, begin: Begin
+) -> None:
+    await add_folder(begin, user, "mine")
+    query = """{
+        vfolder_list(limit: 9, offset: 0) { total_count }
+        vfolder_own_list(limit: 9, offset: 0) { items { name } }
+        vfolder_invited_list(limit: 9, offset: 0) { items { name } }
+        vfolder_project_list(limit: 9, offset: 0) { items { name } }
+    }"""
+
+    async def seen(caller: Principal) -> tuple[int, int, int, int]:
+        data = await door.data(caller, query)
+        kinds = ("vfolder_own_list", "vfolder_invited_list", "vfolder_project_list")
+        own, invited, project = (len(data[kind]["items"]) for kind in kinds)
+        return data["vfolder_list"]["total_count"], own, invited, project
+
+    assert await seen(user) == (1, 1, 0, 0)
+    assert await seen(admin) == (1, 0, 0, 0)
+    assert await seen(other) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("root", ["vfolder_list", "vfolder_own_list", "vfolder_invited_list", "vfolder_project_list"])
+async def test_folders_of_another_access_key_are_refused(
+    door: Door, admin: Principal, user: Principal, root: str
+) -> None:
+    query = f"query($k: String) {{ {root}(limit: 1, offset: 0, access_key: $k) {{ total_count }} }}"
+    assert "access key" in (await door.error(user, query, k=admin.access_key))["message"]

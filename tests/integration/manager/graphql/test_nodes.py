@@ -1,0 +1,98 @@
+"""Who is shown which nodes and scaling groups, and in which form."""
+
+from typing import Any
+
+import pytest
+from tests.integration.manager.graphql.made import Door, add_node, add_sessions, running
+
+from caravan_manager.db.engine import Begin
+from caravan_manager.db.tables import (
+    scaling_groups,
+)
+from caravan_manager.people.model import Principal
+
+
+async def test_a_node_has_the_recorded_form(
+    door: Door, admin: Principal, user: Principal, begin: Begin, seed: Any
+) -> None:
+    await add_sessions(begin, running(user, seed.project, "sess1"))
+    query = """{ agent_list(limit:10,offset:0,status:"ALIVE"){ items {
+        id status region scaling_group schedulable available_slots occupied_slots addr architecture lost_at live_stat
+        version auto_terminate_abusing_kernel local_config hardware_metadata cpu_cur_pct mem_cur_bytes mem_slots
+        cpu_slots used_cpu_slots used_mem_slots
+    } total_count } }"""
+    assert (await door.data(admin, query))["agent_list"] == {
+        "items": [
+            {
+                "id": "n1",
+                "status": "ALIVE",
+                "region": "local",
+                "scaling_group": "default",
+                "schedulable": True,
+                "available_slots": '{"cpu": "9", "mem": "48926258176"}',
+                "occupied_slots": '{"cpu": "1", "mem": "536870912"}',
+                "addr": "http://127.0.0.1:6011",
+                "architecture": "x86_64",
+                "lost_at": None,
+                "live_stat": '{"node": {}, "devices": {}}',
+                "version": "0.1.0",
+                "auto_terminate_abusing_kernel": False,
+                "local_config": '{"agent": {"auto_terminate_abusing_kernel": false}}',
+                "hardware_metadata": "{}",
+                "cpu_cur_pct": 0.0,
+                "mem_cur_bytes": 0.0,
+                "mem_slots": 46659,
+                "cpu_slots": 9.0,
+                "used_cpu_slots": 1.0,
+                "used_mem_slots": 512,
+            }
+        ],
+        "total_count": 1,
+    }
+
+
+async def test_nodes_are_chosen_by_name_status_and_group(door: Door, admin: Principal, begin: Begin) -> None:
+    await add_node(begin)
+    query = "query($s: String, $g: String) { agents(status: $s, scaling_group: $g) { id } }"
+    assert await door.data(admin, query, s="ALIVE,LOST") == {"agents": [{"id": "n1"}]}
+    assert await door.data(admin, query, s="LOST") == {"agents": []}
+    assert await door.data(admin, query, g="elsewhere") == {"agents": []}
+    assert await door.data(admin, '{ agent(agent_id: "n1") { id } }') == {"agent": {"id": "n1"}}
+    assert (await door.error(admin, '{ agent(agent_id: "n2") { id } }'))["message"].startswith("No such agent.")
+
+
+@pytest.mark.parametrize(
+    "root", ["agents { id }", 'agent(agent_id: "n1") { id }', "agent_list(limit: 1, offset: 0) { total_count }"]
+)
+async def test_nodes_are_for_administrators(door: Door, user: Principal, root: str) -> None:
+    assert (await door.error(user, f"{{ {root} }}"))["message"].startswith("Forbidden operation. (")
+
+
+async def test_a_scaling_group_has_the_recorded_form(door: Door, admin: Principal, begin: Begin) -> None:
+    await add_node(begin)
+    query = """{ scaling_group(name: "default") { name is_active is_public wsproxy_api_token driver_opts scheduler
+        scheduler_opts use_host_network agent_count_by_status agent_total_resource_slots_by_status } }"""
+    assert (await door.data(admin, query))["scaling_group"] == {
+        "name": "default",
+        "is_active": True,
+        "is_public": True,
+        "wsproxy_api_token": None,
+        "driver_opts": "{}",
+        "scheduler": "fifo",
+        "scheduler_opts": "{}",
+        "use_host_network": False,
+        "agent_count_by_status": 1,
+        "agent_total_resource_slots_by_status": (
+            '{"occupied_slots": {}, "available_slots": {"cpu": "9", "mem": "48926258176"}}'
+        ),
+    }
+
+
+async def test_scaling_groups_are_those_of_the_callers_domain(
+    door: Door, admin: Principal, user: Principal, begin: Begin
+) -> None:
+    async with begin() as tx:
+        await tx.execute(scaling_groups.insert().values(name="secret"))
+    query = '{ scaling_groups { name } scaling_group(name: "secret") { name } }'
+    assert await door.data(user, query) == {"scaling_groups": [{"name": "default"}], "scaling_group": None}
+    assert len((await door.data(admin, query))["scaling_groups"]) == 2
