@@ -20,7 +20,11 @@ class Visit:
 class _Level:
     descriptor: int
     parts: Parts
-    entries: Iterator[os.DirEntry[str]]
+    entries: "os.ScandirIterator[str]"
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.descriptor)
 
 
 def walk(top: int, *, whole_folder: bool) -> Generator[Visit, None, None]:
@@ -35,7 +39,7 @@ def walk(top: int, *, whole_folder: bool) -> Generator[Visit, None, None]:
             level = levels[-1]
             entry = next(level.entries, None)
             if entry is None:
-                os.close(levels.pop().descriptor)
+                levels.pop().close()
                 continue
             if whole_folder and not level.parts and entry.name == UPLOADS:
                 continue
@@ -45,7 +49,7 @@ def walk(top: int, *, whole_folder: bool) -> Generator[Visit, None, None]:
                 levels.extend(_entered(level.descriptor, parts))
     finally:
         for level in levels:
-            os.close(level.descriptor)
+            level.close()
 
 
 def _entered(parent: int, parts: Parts) -> Iterator[_Level]:
