@@ -16,7 +16,7 @@ from caravan_storage.tokens import Tokens
 from caravan_storage.wiring import Storage
 
 MANAGER_TOKEN = "the-manager's-token-of-the-tests"
-SECRET = "a signing key that only the tests know, long enough"
+SECRET = "a signing key that only the tests know, and that is long enough for any HMAC"
 SCOPE = "user:f38dea23-50fa-42a0-b5ae-338f5f4693f4"
 
 
