@@ -51,7 +51,11 @@ def _scaling_group(row: AnyRow) -> ScalingGroup:
 
 
 async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
-    """Add the node, or bring it up to date: it is ALIVE. Its scaling group stays as an operator set it."""
+    """Add the node, or bring it up to date: it is ALIVE. Its scaling group stays as an operator set it.
+
+    A new node's group is made if nobody made it before; no domain may use it until an administrator says so.
+    """
+    await tx.execute(insert(scaling_groups).values(name=beat.scaling_group).on_conflict_do_nothing())
     fresh = {
         "status": NodeStatus.ALIVE.value,
         "region": beat.region,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from caravan_common.errors import CaravanError
 from caravan_common.ids import job_id, session_of
@@ -65,7 +65,7 @@ class Sweeper:
             await asyncio.sleep(self._every)
             try:
                 await self.sweep()
-            except (CaravanError, DBAPIError, OSError):
+            except (CaravanError, SQLAlchemyError, OSError):
                 log.exception("sweep.failed")
 
     async def sweep(self) -> Mending:

@@ -10,8 +10,9 @@ import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from caravan_common.errors import UnavailableError
+from caravan_common.errors import CaravanError, UnavailableError
 from caravan_common.nomad.events import AllocationEnded, allocations_ended
 from caravan_common.wire.events import (
     EVENT,
@@ -46,7 +47,7 @@ async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
         try:
             await act()
             pause = FIRST_PAUSE_SECONDS
-        except (RedisError, UnavailableError, OSError) as err:
+        except (RedisError, SQLAlchemyError, UnavailableError, OSError) as err:
             log.warning("stream.broken", stream=name, error=str(err), pause=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -100,6 +101,8 @@ class AgentWatcher:
                 await self._one(event)
             except SessionNotFoundError:
                 log.info("event.of_unknown_session", type=event.type)
+            except (CaravanError, IntegrityError, DataError):
+                log.exception("event.impossible", type=event.type)  # one such event must not stop the others
 
     async def _one(self, event: Event) -> None:
         match event:

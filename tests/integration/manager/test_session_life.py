@@ -81,18 +81,18 @@ class Manager:
         async with self.begin() as tx:
             return await repository.get(tx, session_id)
 
-    async def add_node(self, name: str = "node1", cpu: str = "4", mem: str = "4294967296") -> None:
+    async def add_node(self, name: str = "node1", cpu: str = "4", scaling_group: str = "default") -> None:
         await self.nodes.heard(
             NodeHeartbeat(
                 at=self.clock(),
                 node=NODE,
                 name=name,
-                scaling_group="default",
+                scaling_group=scaling_group,
                 architecture="x86_64",
                 version="0.1.0",
                 url=URL,
                 region="local",
-                slots={"cpu": cpu, "mem": mem},
+                slots={"cpu": cpu, "mem": "4294967296"},
                 images=[IMAGE],
             )
         )
@@ -414,6 +414,14 @@ async def test_a_silent_node_is_lost_and_comes_back(manager: Manager, admin: Pri
     await manager.add_node()
     node, _ = await manager.nodes.node(admin, "node1")
     assert (node.status.value, node.lost_at) == ("ALIVE", None)
+
+
+async def test_a_node_of_a_new_group_makes_the_group_and_no_domain_may_use_it(
+    manager: Manager, admin: Principal, user: Principal
+) -> None:
+    await manager.add_node(scaling_group="gpu")
+    assert [group.name for group in await manager.nodes.scaling_groups(admin)] == ["default", "gpu"]
+    assert [group.name for group in await manager.nodes.usable_scaling_groups(user)] == ["default"]
 
 
 async def test_everything_that_was_done_is_in_the_audit_log(manager: Manager, user: Principal) -> None:

@@ -1,0 +1,112 @@
+"""The official client as a user of the tests' stack, and what is left on the machine when a session is over."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caravan_deploy.client.main_job import Client
+from caravan_deploy.platform.image import REFERENCE
+from caravan_deploy.second import Stack
+
+LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class User:
+    """Types commands of the official client, and reads what they print."""
+
+    client: Client
+
+    def run(self, *arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        """Run a command, whatever becomes of it."""
+        return self.client.run(*arguments, folder=folder)
+
+    def must(self, *arguments: str, folder: Path | None = None) -> str:
+        """Run a command that must succeed; returns what it printed."""
+        ended = self.run(*arguments, folder=folder)
+        assert ended.returncode == 0, f"backend.ai {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
+        return ended.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """Run a command that must fail; returns what it printed."""
+        ended = self.run(*arguments)
+        assert ended.returncode != 0, f"backend.ai {' '.join(arguments)} succeeded: {ended.stdout}"
+        return ended.stdout + ended.stderr
+
+    def sessions(self, status: str = "ALL") -> list[dict[str, Any]]:
+        """Return the user's sessions, newest first."""
+        fields = "name,session_id,status,result,status_info,status_data"
+        scope = ["--all"] if status == "ALL" else ["--status", status]
+        listed = self.must("--output", "json", "session", "list", *scope, "--limit", "100", "-f", fields)
+        items: list[dict[str, Any]] = json.loads(listed)["items"]
+        return items
+
+    def session(self, name: str) -> dict[str, Any]:
+        """Return the newest session of a name."""
+        return next(session for session in self.sessions() if session["name"] == name)
+
+    def until(self, name: str, *statuses: str) -> dict[str, Any]:
+        """Wait until the session is in one of the statuses, and return it."""
+        return eventually(lambda: found if (found := self.session(name))["status"] in statuses else None)
+
+
+def eventually(look: Callable[[], Any], limit: float = LIMIT_SECONDS) -> Any:
+    """Look until there is an answer. Fails after ``limit`` seconds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.25)
+    pytest.fail(f"it did not happen within {limit:.0f} s; last seen: {look()!r}")
+
+
+@pytest.fixture
+def user(stack: Stack, tmp_path: Path) -> User:
+    """The first administrator, with the official client 25.5.2."""
+    return User(stack.client(tmp_path))
+
+
+@pytest.fixture
+def image() -> str:
+    """The image that the stack has."""
+    return REFERENCE
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What sessions could leave on this machine."""
+
+    stack: Stack
+
+    def all(self) -> list[str]:
+        """Return a line for each thing of a session that is still there."""
+        return [*self._docker("container", "ps", "-a"), *self._docker("network", "network", "ls"), *self._files()]
+
+    def _docker(self, kind: str, *command: str) -> list[str]:
+        label = "ai.caravan.session" if kind == "container" else f"ai.caravan.cluster={self.stack.layout.name}"
+        listed = subprocess.run(
+            ["docker", *command, "--filter", f"label={label}", "--format", "{{.ID}}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [f"{kind} {line}" for line in listed.stdout.split()]
+
+    def _files(self) -> list[str]:
+        scratches = self.stack.layout.agent_state / "scratches"
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        found = [f"folder {path}" for path in scratches.glob("*")]
+        return found + [f"mount {mount}" for mount in mounts if mount.startswith(str(scratches))]
+
+
+@pytest.fixture
+def leftovers(stack: Stack) -> Leftovers:
+    """Finds what sessions left behind."""
+    return Leftovers(stack)
