@@ -1,6 +1,5 @@
 """Who is shown which folders, and in which form."""
 
-import pytest
 from tests.integration.manager.graphql.made import Door, add_folder
 
 from caravan_manager.db.engine import Begin
@@ -58,9 +57,12 @@ async def test_folders_are_shown_to_their_owner_and_the_superadmin(
     assert await seen(other) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("root", ["vfolder_list", "vfolder_own_list", "vfolder_invited_list", "vfolder_project_list"])
-async def test_folders_of_another_access_key_are_refused(
-    door: Door, admin: Principal, user: Principal, root: str
+async def test_folders_of_another_access_key_or_domain_are_refused(
+    door: Door, admin: Principal, user: Principal
 ) -> None:
-    query = f"query($k: String) {{ {root}(limit: 1, offset: 0, access_key: $k) {{ total_count }} }}"
-    assert "access key" in (await door.error(user, query, k=admin.access_key))["message"]
+    for kind in ("vfolder_list", "vfolder_own_list", "vfolder_invited_list", "vfolder_project_list"):
+        query = f"query($k: String, $d: String) {{ {kind}(limit: 1, offset: 0, access_key: $k, domain_name: $d)"
+        query += " { total_count } }"
+        assert "access key" in (await door.error(user, query, k=admin.access_key))["message"]
+        assert "domain" in (await door.error(user, query, d="elsewhere"))["message"]
+        assert (await door.data(user, query, k=user.access_key, d="default"))[kind] == {"total_count": 0}

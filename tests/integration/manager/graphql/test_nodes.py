@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from tests.integration.manager.graphql.made import Door, add_node, add_sessions, running
 
 from caravan_manager.db.engine import Begin
@@ -61,11 +60,9 @@ async def test_nodes_are_chosen_by_name_status_and_group(door: Door, admin: Prin
     assert (await door.error(admin, '{ agent(agent_id: "n2") { id } }'))["message"].startswith("No such agent.")
 
 
-@pytest.mark.parametrize(
-    "root", ["agents { id }", 'agent(agent_id: "n1") { id }', "agent_list(limit: 1, offset: 0) { total_count }"]
-)
-async def test_nodes_are_for_administrators(door: Door, user: Principal, root: str) -> None:
-    assert (await door.error(user, f"{{ {root} }}"))["message"].startswith("Forbidden operation. (")
+async def test_nodes_are_for_administrators(door: Door, user: Principal) -> None:
+    for root in ("agents { id }", 'agent(agent_id: "n1") { id }', "agent_list(limit: 1, offset: 0) { total_count }"):
+        assert (await door.error(user, f"{{ {root} }}"))["message"].startswith("Forbidden operation. (")
 
 
 async def test_a_scaling_group_has_the_recorded_form(door: Door, admin: Principal, begin: Begin) -> None:

@@ -1,10 +1,9 @@
-"""Every recorded document of the official clients is answered without an error, on a database that holds a bit of all."""
+"""Every recorded document of the official clients is answered, on a database that holds a bit of everything."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.integration.manager.graphql.made import Door, add_folder, add_sessions, running
 
 from caravan_manager.api.graphql.schema import make_schema
@@ -22,9 +21,8 @@ def documents() -> list[str]:
     return [line for line in lines if (root := _ROOT.match(line)) and root[1] in ours.fields]
 
 
-@pytest.mark.parametrize("document", documents())
-async def test_a_document_of_the_official_client_is_answered(
-    door: Door, admin: Principal, begin: Begin, seed: Any, document: str
+async def test_every_document_of_the_official_clients_is_answered_without_an_error(
+    door: Door, admin: Principal, begin: Begin, seed: Any
 ) -> None:
     session = running(admin, seed.project, "sess1")
     await add_sessions(begin, session)
@@ -40,8 +38,11 @@ async def test_a_document_of_the_official_client_is_answered(
         "name": "default",
         "is_operation": False,
     }
-    declared = re.findall(r"\$(\w+)\s*:", document)
-    data = await door.data(admin, document, **{name: known.get(name) for name in declared})
-    [answer] = data.values()
-    assert answer
-    assert answer.get("total_count", 1) == len(answer.get("items", [0])) if isinstance(answer, dict) else True
+    asked = documents()
+    assert len(asked) == 24
+    for document in asked:
+        declared = re.findall(r"\$(\w+)\s*:", document)
+        answer = await door.ask(admin, document, **{name: known.get(name) for name in declared})
+        assert "errors" not in answer, document
+        [found] = answer["data"].values()
+        assert found, document
