@@ -4,9 +4,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated
 
+from pydantic import AfterValidator, Field, SecretStr
+
 from caravan_common.config import LogSection, RedisSection, Section
 from caravan_common.slots import ResourceSlots
-from pydantic import AfterValidator, Field, SecretStr
 
 SUBNET_PREFIX = 28
 """How large one session's network is: a /28 has room for 13 kernels."""

@@ -1,13 +1,12 @@
 """Telling the manager: messages into the Redis stream, and what is due of each kernel, however long Redis is away."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 import structlog
-from caravan_common.config import RedisSection
-from caravan_common.wire.events import Event, KernelStarted
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,6 +14,8 @@ from caravan_agent_driver.kernels.model import Told, due_event
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import EVENT_FAILURES, EVENTS, START_TOLD
 from caravan_agent_driver.tasks import Background
+from caravan_common.config import RedisSection
+from caravan_common.wire.events import Event, KernelStarted
 
 log = structlog.get_logger()
 
@@ -76,11 +77,14 @@ class Reporter:
         self._node = node
         self._due: dict[UUID, None] = {}
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         store.on_change(self.note)
 
     def note(self, kernel: UUID) -> None:
         """Remember that something about the kernel changed."""
         self._due[kernel] = None
+        self._idle.clear()
         self._wake.set()
 
     async def run(self) -> None:
@@ -96,12 +100,19 @@ class Reporter:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything that is due is sent, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
     async def _send_all(self) -> None:
         while self._due:
             kernel = next(iter(self._due))
             if not await self._send_next(kernel):
                 self._due.pop(kernel, None)
         self._wake.clear()
+        self._idle.set()
 
     async def _send_next(self, kernel: UUID) -> bool:
         """Send the kernel's first event that is due; says whether there was one."""

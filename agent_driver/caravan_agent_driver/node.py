@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from caravan_common.wire.events import NodeHeartbeat, NodeStopped
-
 from caravan_agent_driver.config import AgentConfig
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.images import list_references
+from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 
 VERSION = version("caravan")
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}

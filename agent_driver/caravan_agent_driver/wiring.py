@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
-from caravan_common.metrics import metrics
-from caravan_common.service import Listener
 
 from caravan_agent_driver.api.hooks import hooks_door
 from caravan_agent_driver.api.kernels import manager_door
@@ -25,6 +23,8 @@ from caravan_agent_driver.kernels.watcher import Watcher
 from caravan_agent_driver.mounts.bind import BindMounts
 from caravan_agent_driver.node import Node
 from caravan_agent_driver.tasks import Background
+from caravan_common.metrics import metrics
+from caravan_common.service import Listener
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import hmac
 
 from aiohttp import web
+
 from caravan_common.errors import AuthorizationFailedError
 from caravan_common.http import Handler, Middleware
 

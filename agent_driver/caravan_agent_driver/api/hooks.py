@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from aiohttp import web
-from caravan_common.http import counted, problems
 
 from caravan_agent_driver.api.kernels import CLEANUP, KERNEL, PREPARATION, kernel_of
 from caravan_agent_driver.kernels.cleanup import Cleanup
 from caravan_agent_driver.kernels.preparation import Preparation
+from caravan_common.http import counted, problems
 
 routes = web.RouteTableDef()
 

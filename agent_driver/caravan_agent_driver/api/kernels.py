@@ -3,9 +3,6 @@
 from uuid import UUID
 
 from aiohttp import web
-from caravan_common.errors import InvalidParametersError, NotFoundError, UnavailableError
-from caravan_common.http import counted, json_response, problems
-from caravan_common.wire.agent import KernelList, KernelSpec
 
 from caravan_agent_driver.api.bearer import bearer
 from caravan_agent_driver.kernels.cleanup import Cleanup
@@ -13,6 +10,9 @@ from caravan_agent_driver.kernels.logs import KernelLogs
 from caravan_agent_driver.kernels.preparation import Preparation
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.kernels.watcher import Watcher
+from caravan_common.errors import InvalidParametersError, NotFoundError
+from caravan_common.http import counted, json_response, problems
+from caravan_common.wire.agent import KernelList, KernelSpec
 
 STORE = web.AppKey("store", KernelStore)
 PREPARATION = web.AppKey("preparation", Preparation)
@@ -68,7 +68,7 @@ async def list_kernels(request: web.Request) -> web.Response:
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
     if not request.app[WATCHER].connected:
-        raise UnavailableError("Docker's events are not being read")
+        return json_response({"status": "Docker's events are not being read"}, status=503)
     return json_response({"status": "ok"})
 
 

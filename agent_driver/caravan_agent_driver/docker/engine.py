@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+
 from caravan_common.errors import CaravanError
 
 ANSWER_SECONDS = 30.0
@@ -86,8 +87,12 @@ class Engine:
                 raise
 
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """Yield what Docker sends, as it comes, until it ends the answer. Raises DockerError."""
+        """Yield what Docker sends, as it comes, until it ends the answer; first nothing, when the stream is open.
+
+        Raises DockerError.
+        """
         async with self._request("GET", path, query, None) as response:
+            yield b""
             async for chunk in response.content.iter_chunked(_CHUNK):
                 yield chunk
 

@@ -1,35 +1,50 @@
 """Sessions' networks in Docker: one bridge each, cut from the agent's pool of addresses."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 from uuid import UUID
 
 import orjson
-from caravan_common.ids import network_name
+import structlog
 
 from caravan_agent_driver.docker.engine import DockerError, Engine, Json
+from caravan_common.ids import network_name
+
+log = structlog.get_logger()
 
 CLUSTER_LABEL = "ai.caravan.cluster"
 SESSION_LABEL = "ai.caravan.session"
 TRIES = 64
+PATIENCE = 4
+PAUSE_SECONDS = 0.05
 _BUSY = (400, 403, 409, 500)
 
 
-def free_subnets(pool: IPv4Network, prefix: int, used: Iterable[IPv4Network]) -> Iterator[IPv4Network]:
-    """Yield the subnets of the pool that overlap nothing in ``used``, in order."""
+def choose_subnet(pool: IPv4Network, prefix: int, used: Iterable[IPv4Network], session: UUID) -> IPv4Network | None:
+    """Return the first free subnet of the pool from a place on that the session's ID gives; None when all are used.
+
+    A session asks for the same subnet again after a restart of the agent, so that Docker refuses the second of two
+    networks made at one time, and sessions of two agents on one Docker rarely want the same.
+    """
+    count = 1 << (prefix - pool.prefixlen)
     size = 1 << (32 - prefix)
-    taken = sorted((network for network in used if network.overlaps(pool)), key=lambda n: n.network_address)
-    address = int(pool.network_address)
-    while address + size - 1 <= int(pool.broadcast_address):
-        subnet = IPv4Network((address, prefix))
-        blocking = next((network for network in taken if network.overlaps(subnet)), None)
-        if blocking is None:
-            yield subnet
-            address += size
-        else:
-            address = max(address + size, int(blocking.broadcast_address) + 1)
-            address += -address % size
+    first = int(pool.network_address)
+    taken = [network for network in used if network.overlaps(pool)]
+    blocked = {
+        index
+        for network in taken
+        for index in range(
+            max(0, (int(network.network_address) - first) // size),
+            min(count - 1, (int(network.broadcast_address) - first) // size) + 1,
+        )
+    }
+    start = session.int % count
+    free = (index % count for index in range(start, start + count) if index % count not in blocked)
+    index = next(free, None)
+    return None if index is None else IPv4Network((first + index * size, prefix))
 
 
 def _subnets(rows: Json) -> Iterator[IPv4Network]:
@@ -56,23 +71,28 @@ class SessionNetworks:
     prefix: int
 
     async def ensure(self, session: UUID) -> None:
-        """Make the session's network if it is not there. Raises DockerError when no subnet can be had."""
-        rows = await self.engine.call("GET", "/networks")
-        if any(row["Name"] == network_name(session) for row in rows):
-            return
-        last = DockerError(f"the pool {self.pool} has no free /{self.prefix}")
-        for _, subnet in zip(range(TRIES), free_subnets(self.pool, self.prefix, _subnets(rows)), strict=False):
-            try:
-                await self._create(session, subnet)
-            except DockerError as err:
-                if err.docker_status not in _BUSY:
-                    raise
-                last = err
-            else:
-                return
-        raise last
+        """Make the session's network if it is not there. Raises DockerError when no subnet can be had.
 
-    async def _create(self, session: UUID, subnet: IPv4Network) -> None:
+        A refusal may mean that the same network is just being made for an agent that was stopped meanwhile, or that
+        the machine uses the addresses otherwise: so look again, and after PATIENCE refusals try another subnet.
+        """
+        refused: Counter[IPv4Network] = Counter()
+        while sum(refused.values()) < TRIES:
+            rows = await self.engine.call("GET", "/networks")
+            if any(row["Name"] == network_name(session) for row in rows):
+                return
+            used = [*_subnets(rows), *(subnet for subnet, times in refused.items() if times >= PATIENCE)]
+            subnet = choose_subnet(self.pool, self.prefix, used, session)
+            if subnet is None:
+                break
+            if await self._create(session, subnet):
+                return
+            refused[subnet] += 1
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise DockerError(f"the pool {self.pool} has no free /{self.prefix}")
+
+    async def _create(self, session: UUID, subnet: IPv4Network) -> bool:
+        """Make the network; says False when Docker refuses the name or the subnet."""
         body = {
             "Name": network_name(session),
             "CheckDuplicate": True,
@@ -81,7 +101,14 @@ class SessionNetworks:
             "IPAM": {"Driver": "default", "Config": [{"Subnet": str(subnet)}]},
             "Labels": {CLUSTER_LABEL: self.cluster, SESSION_LABEL: str(session)},
         }
-        await self.engine.call("POST", "/networks/create", body=body)
+        try:
+            await self.engine.call("POST", "/networks/create", body=body)
+        except DockerError as err:
+            if err.docker_status not in _BUSY:
+                raise
+            log.info("network.refused", session=str(session), subnet=str(subnet), error=str(err))
+            return False
+        return True
 
     async def sessions(self) -> set[UUID]:
         """Return the sessions that have a network of this cluster here."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from caravan_common.errors import UnavailableError
 
 from caravan_agent_driver.docker.containers import kill_container, list_kernel_containers, remove_container
 from caravan_agent_driver.docker.engine import Engine
@@ -16,6 +15,7 @@ from caravan_agent_driver.kernels.model import Phase
 from caravan_agent_driver.kernels.scratch import Scratch
 from caravan_agent_driver.kernels.session_network import SessionNetwork
 from caravan_agent_driver.kernels.store import KernelStore
+from caravan_common.errors import UnavailableError
 
 log = structlog.get_logger()
 

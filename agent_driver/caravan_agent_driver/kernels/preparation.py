@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
-from caravan_common.wire.agent import KernelSpec, Mount
 
 from caravan_agent_driver.kernels.environment import (
     check_environment,
@@ -24,6 +22,8 @@ from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import PREPARED
 from caravan_agent_driver.mounts.bind import BindMounts, below_home
 from caravan_agent_driver.tasks import Background
+from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
+from caravan_common.wire.agent import KernelSpec, Mount
 
 log = structlog.get_logger()
 

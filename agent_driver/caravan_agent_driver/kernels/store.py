@@ -49,6 +49,7 @@ class KernelStore:
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._writing: dict[UUID, asyncio.Lock] = {}
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
+        self._unsaved: set[UUID] = set()
         self._listeners: list[Callable[[UUID], None]] = []
 
     def on_change(self, listener: Callable[[UUID], None]) -> None:
@@ -60,6 +61,15 @@ class KernelStore:
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         for kernel in await asyncio.to_thread(_read, self._folder):
             self.set(kernel)
+        self._unsaved.clear()
+        for kernel in self:
+            if kernel.is_told:
+                await self.forget(kernel.kernel)
+
+    async def flush(self) -> None:
+        """Save what is not saved yet."""
+        for kernel in list(self._unsaved):
+            await self.save(kernel)
 
     def find(self, kernel: UUID) -> Kernel | None:
         """Return the kernel, or None."""
@@ -75,6 +85,7 @@ class KernelStore:
     def set(self, kernel: Kernel) -> Kernel:
         """Remember the kernel in memory; ``save`` brings it to the disk."""
         self._kernels[kernel.kernel] = kernel
+        self._unsaved.add(kernel.kernel)
         self._tell(kernel.kernel)
         return kernel
 
@@ -126,6 +137,7 @@ class KernelStore:
 
     async def _write(self, kernel: UUID, record: Kernel | None) -> None:
         path = self._folder / f"{kernel}.json"
+        self._unsaved.discard(kernel)
         if record is None:
             await asyncio.to_thread(path.unlink, missing_ok=True)
         else:

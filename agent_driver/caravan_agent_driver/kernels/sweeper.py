@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
-from caravan_common.errors import CaravanError
 
 from caravan_agent_driver.config import LimitsSection
 from caravan_agent_driver.docker.containers import list_kernel_containers
@@ -18,6 +17,7 @@ from caravan_agent_driver.kernels.scratch import Scratch
 from caravan_agent_driver.kernels.session_network import SessionNetwork
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import KERNELS
+from caravan_common.errors import CaravanError
 
 log = structlog.get_logger()
 

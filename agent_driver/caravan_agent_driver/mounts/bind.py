@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from caravan_agent_driver.mounts import paths, syscalls
 from caravan_common.errors import CaravanError, InvalidParametersError
 from caravan_common.ids import folder_path
 from caravan_common.wire.agent import Mount
-
-from caravan_agent_driver.mounts import paths, syscalls
 
 HOME = PurePosixPath("/home/work")
 

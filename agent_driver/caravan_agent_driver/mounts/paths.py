@@ -7,9 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from caravan_common.errors import InvalidParametersError
-
 from caravan_agent_driver.mounts import syscalls
+from caravan_common.errors import InvalidParametersError
 
 _STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY

@@ -1,5 +1,7 @@
 """A real agent on real Docker and a Redis of its own, and containers made as a session's Nomad job would make them."""
 
+# ruff: noqa: ASYNC110, ASYNC240 - a test may block, and it looks again and again
+
 import asyncio
 import io
 import os
@@ -18,15 +20,17 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 from blockbuster import BlockBuster
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
 from caravan_agent_driver import hook
 from caravan_agent_driver.app import running_agent
 from caravan_agent_driver.config import AgentConfig
 from caravan_agent_driver.docker.engine import DockerError, Engine
+from caravan_agent_driver.mounts.table import unmount_below
 from caravan_common.ids import folder_path, network_name
 from caravan_common.wire.agent import KernelSpec, Mount
 from caravan_common.wire.events import EVENT, Event
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 pytestmark = pytest.mark.stack
 
@@ -209,7 +213,9 @@ class Node:
         headers = {"Authorization": f"Bearer {token}"}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, data=body, headers=headers) as response,
+            session.request(
+                method, self.url + path, data=None if body is None else io.BytesIO(body.encode()), headers=headers
+            ) as response,
         ):
             return response.status, await response.text(errors="replace")
 
@@ -357,6 +363,7 @@ async def _swept(node: Node) -> AsyncIterator[None]:
                 path = f"/{kind}/json" if kind == "containers" else f"/{kind}"
                 for row in await node.engine.call("GET", path, {"filters": filters, **({sort: "1"} if sort else {})}):
                     await node.engine.call_if_there("DELETE", f"/{kind}/{row['Id']}", {"force": "1"})
+        await asyncio.to_thread(unmount_below, node.config.state_dir)
 
 
 @pytest.fixture

@@ -1,0 +1,171 @@
+"""Virtual folders in a kernel: seen as they were asked for, never beyond their folder, never harmed by cleaning."""
+
+# ruff: noqa: ASYNC221, ASYNC240 - a test may block, and it looks again and again
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.stack
+
+
+async def _output(node, spec) -> str:
+    await node.prepare(spec)
+    container = await node.run(spec)
+    await node.engine.call("POST", f"/containers/{container}/wait")
+    await node.until(spec.kernel, "kernel_started", "kernel_terminated")
+    await node.remove(container)
+    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    return await node.log(spec.kernel)
+
+
+async def test_a_read_only_folder_can_be_read_and_not_written(node) -> None:
+    mount, folder = node.folder("data", "ro")
+    (folder / "a").write_text("content\n")
+    command = "cat data/a; touch data/b || echo refused; grep ' /home/work/data ' /proc/self/mountinfo"
+
+    text = await _output(node, node.spec(startup_command=command, mounts=[mount]))
+
+    assert "content\n" in text
+    assert "refused\n" in text
+    options = text.splitlines()[-1].split(" ")[5].split(",")
+    assert {"ro", "nosuid", "nodev"} <= set(options)
+    assert sorted(path.name for path in folder.iterdir()) == ["a"]
+
+
+async def test_a_sub_path_is_all_that_is_seen_of_a_folder(node) -> None:
+    mount, folder = node.folder("data", subpath="deep/er")
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "inside").touch()
+    (folder / "outside").touch()
+
+    assert await _output(node, node.spec(startup_command="ls data", mounts=[mount])) == "inside\n"
+
+
+async def test_a_folder_can_be_mounted_inside_another(node) -> None:
+    outer, outer_files = node.folder("outer")
+    inner, inner_files = node.folder("inner", "ro", target="/home/work/outer/a/b")
+    (inner_files / "x").write_text("inner\n")
+    spec = node.spec(startup_command="cat outer/a/b/x; touch outer/y", mounts=[inner, outer])
+
+    assert await _output(node, spec) == "inner\n"
+
+    assert (outer_files / "y").exists()
+    assert (inner_files / "x").exists()
+    assert list((outer_files / "a" / "b").iterdir()) == []
+
+
+async def test_a_symbolic_link_in_a_sub_path_leads_nowhere(node) -> None:
+    mount, folder = node.folder("data", subpath="link")
+    (folder / "link").symlink_to("/etc")
+    spec = node.spec(mounts=[mount])
+    assert (await node.announce(spec))[0] == 202
+
+    status, said = await node.hook("prepare", spec.kernel)
+
+    assert status == 1
+    assert "cannot mount the folder data" in said
+    assert "symbolic link" in said
+
+
+async def test_a_symbolic_link_where_a_folder_is_to_be_mounted_leads_nowhere(node, tmp_path) -> None:
+    outer, outer_files = node.folder("outer")
+    inner, _ = node.folder("inner", target="/home/work/outer/link/etc")
+    (outer_files / "link").symlink_to(tmp_path)
+    spec = node.spec(mounts=[outer, inner])
+    assert (await node.announce(spec))[0] == 202
+
+    status, said = await node.hook("prepare", spec.kernel)
+
+    assert (status, "symbolic link" in said) == (1, True)
+    assert not (tmp_path / "etc").exists()
+
+
+@pytest.mark.parametrize("change", [{"target": "/etc/x"}, {"target": "/home/work"}, {"target": "/home/work/../x"},
+                                    {"target": "data"}, {"subpath": "../x"}, {"subpath": "/etc"},
+                                    {"volume": "other"}, {"quota_scope": "user:../../x"}, {"name": "a\nb"},
+                                    ])  # fmt: skip
+async def test_a_mount_that_leads_elsewhere_is_refused_when_it_is_announced(node, change) -> None:
+    mount, _ = node.folder("data")
+    spec = node.spec(mounts=[mount.model_dump(mode="json") | change])
+
+    status, _ = await node.announce(spec)
+
+    assert status == 400
+
+
+async def test_a_folder_that_does_not_exist_fails_the_preparation_and_the_reason_is_told(node) -> None:
+    mount, folder = node.folder("data")
+    folder.rmdir()
+    spec = node.spec(mounts=[mount])
+    assert (await node.announce(spec))[0] == 202
+
+    status, said = await node.hook("prepare", spec.kernel)
+    assert await node.hook("cleanup", spec.kernel) == (0, "")
+
+    terminated, _ = await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
+    assert (status, "data" in said) == (1, True)
+    assert terminated.exit_code is None
+    assert "cannot mount the folder data" in terminated.reason
+    assert await node.left_of(spec) == []
+
+
+async def test_a_failed_preparation_can_be_tried_again(node) -> None:
+    mount, folder = node.folder("data")
+    folder.rmdir()
+    spec = node.spec(mounts=[mount])
+    assert (await node.announce(spec))[0] == 202
+    assert (await node.hook("prepare", spec.kernel))[0] == 1
+
+    folder.mkdir()
+
+    await node.prepare(spec)
+
+
+async def test_a_mount_that_is_busy_is_taken_away_and_its_files_stay(node) -> None:
+    mount, folder = node.folder("data")
+    (folder / "precious").write_text("x")
+    spec = node.spec(mounts=[mount])
+    await node.prepare(spec)
+    busy = node.config.state_dir / "scratches" / str(spec.kernel) / "work" / "data"
+    holder = await asyncio.create_subprocess_exec("sleep", "60", cwd=busy)
+    try:
+        assert await node.hook("cleanup", spec.kernel) == (0, "")
+    finally:
+        holder.kill()
+        await holder.wait()
+
+    await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
+    assert (folder / "precious").read_text() == "x"
+    assert await node.left_of(spec) == []
+
+
+async def test_a_second_mount_over_the_first_is_taken_away_too(node) -> None:
+    mount, folder = node.folder("data")
+    (folder / "precious").write_text("x")
+    spec = node.spec(mounts=[mount])
+    await node.prepare(spec)
+    target = node.config.state_dir / "scratches" / str(spec.kernel) / "work" / "data"
+    subprocess.run(["mount", "--bind", str(folder), str(target)], check=True)
+
+    assert await node.hook("cleanup", spec.kernel) == (0, "")
+
+    assert (folder / "precious").read_text() == "x"
+    await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
+    assert await node.left_of(spec) == []
+
+
+async def test_what_a_kernel_made_in_its_home_is_removed_whatever_it_is(node) -> None:
+    victim = node.volume / "victim"
+    victim.write_text("stays")
+    command = f"ln -s {victim} link; d=x; for i in $(seq 1 300); do mkdir $d; cd $d; done; touch f; cd /; echo done"
+    spec = node.spec(startup_command=command, image="caravan-test/busybox:2")
+    text = await _output(node, spec)
+
+    assert text.endswith("done\n")
+    await node.until(spec.kernel, "kernel_started", "kernel_terminated", "kernel_cleaned")
+    assert victim.read_text() == "stays"
+    assert await node.left_of(spec) == []
+    assert not Path(node.config.state_dir / "scratches" / str(spec.kernel)).exists()
