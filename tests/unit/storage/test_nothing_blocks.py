@@ -2,9 +2,9 @@
 
 import pytest
 from blockbuster import BlockingError
-from caravan_common.wire.storage import FolderRef
-
 from tests.unit.storage.running_proxy import Proxy
+
+from caravan_common.wire.storage import FolderRef
 
 
 async def test_a_volume_that_is_used_in_the_event_loop_is_an_error(proxy: Proxy) -> None:
