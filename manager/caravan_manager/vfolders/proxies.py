@@ -6,7 +6,14 @@ from typing import Protocol, TypeVar
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, NotFoundError, UnavailableError
+from caravan_common.errors import (
+    CaravanError,
+    ConflictError,
+    ForbiddenError,
+    InvalidParametersError,
+    NotFoundError,
+    UnavailableError,
+)
 from caravan_common.wire.storage import (
     FileList,
     FolderRef,
@@ -48,6 +55,15 @@ class FileNotInFolderError(NotFoundError):
 
     object_name = "file or directory in the virtual folder"
     code = "storage-proxy_read_not-found"
+
+
+class StorageFullError(CaravanError):
+    """The volume or the folder's quota is full."""
+
+    status = 507
+    slug = "insufficient-storage"
+    title = "Insufficient storage."
+    code = "storage_write_insufficient-storage"
 
 
 class StorageProxy(Protocol):
@@ -169,12 +185,16 @@ def _refusal(status: int, content: bytes) -> CaravanError:
     match status:
         case 400:
             return InvalidParametersError(reason)
+        case 403:
+            return ForbiddenError(reason)
         case 404:
             return FileNotInFolderError(reason)
         case 409:
             return ConflictError(reason)
         case 503:
             return UnavailableError(reason)
+        case 507:
+            return StorageFullError(reason)
         case _:
             return StorageProxyError(reason, proxy_status=status)
 

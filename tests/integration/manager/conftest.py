@@ -4,6 +4,7 @@ import base64
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -141,7 +142,7 @@ def postgres() -> Generator[DatabaseSection, None, None]:
             host="127.0.0.1", port=port, name="postgres", user="caravan", password=SecretStr(""), pool_size=5
         )
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # PostgreSQL: end now, in order
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:

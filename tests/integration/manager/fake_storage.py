@@ -115,7 +115,10 @@ def _entry(path: str, kind: Literal["FILE", "DIRECTORY"], size: int) -> FileEntr
 
 
 def _make_directory(entries: dict[str, FileEntry], request: MakeDirectories, raw: str) -> DirectoryOutcome:
-    path = _normal(raw)
+    try:
+        path = _normal(raw)
+    except InvalidParametersError as err:
+        return DirectoryOutcome(path=raw, error=str(err))
     if path in entries and not request.exist_ok:
         return DirectoryOutcome(path=raw, error="File exists")
     entries[path] = _entry(path, "DIRECTORY", 4096)

@@ -255,6 +255,7 @@ async def test_directories_that_exist_are_told_one_by_one(door: Door) -> None:
     status, made = await door.ask("POST", "/folders/data/mkdir", {"path": ["d1", "d2"]})
     assert (status, [one["item"] for one in made["results"]["failed"]]) == (207, ["d1"])
     assert (await door.ask("POST", "/folders/data/mkdir", {"path": ["d1"]}))[0] == 422
+    assert (await door.ask("POST", "/folders/data/mkdir", {"path": "../x"}))[0] == 422
     assert (await door.ask("POST", "/folders/data/mkdir", {"path": ["d1"], "exist_ok": True}))[0] == 200
 
 
@@ -264,7 +265,6 @@ async def test_directories_that_exist_are_told_one_by_one(door: Door) -> None:
         ("mkdir", {}),
         ("mkdir", {"path": []}),
         ("mkdir", {"path": ["d"] * 51}),
-        ("mkdir", {"path": "../x"}),
         ("request-upload", {"path": "a"}),
         ("request-upload", {"path": "a", "size": -1}),
         ("request-upload", {"path": "../a", "size": 1}),

@@ -1,6 +1,8 @@
-"""The contract of a storage proxy as the manager sees it: kept by the client over HTTP, and by the fake."""
+"""The contract of a storage proxy as the manager sees it: kept by the real one, and by the fake."""
 
+import os
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -10,11 +12,20 @@ from aiohttp.test_utils import TestServer
 from pydantic import BaseModel, SecretStr
 from tests.integration.manager.fake_storage import FakeStorageProxy
 
-from caravan_common.errors import CaravanError, InvalidParametersError, UnavailableError
+from caravan_common.errors import CaravanError, ConflictError, ForbiddenError, InvalidParametersError, UnavailableError
 from caravan_common.http import Handler, json_response, problems
 from caravan_common.wire.storage import FolderRef, ListFiles, MakeDirectories, RequestDownload, RequestUpload
 from caravan_manager.config import StorageSection
-from caravan_manager.vfolders.proxies import FileNotInFolderError, HttpStorageProxy, StorageProxy, StorageProxyError
+from caravan_manager.vfolders.proxies import (
+    FileNotInFolderError,
+    HttpStorageProxy,
+    StorageFullError,
+    StorageProxy,
+    StorageProxyError,
+)
+from caravan_storage.app import manager_app
+from caravan_storage.config import StorageConfig
+from caravan_storage.wiring import build_storage
 
 TOKEN = "the manager's token"
 
@@ -73,12 +84,29 @@ def section(url: str, token: str = TOKEN) -> StorageSection:
     return StorageSection(manager_url=url, client_url="http://storage.example", token=SecretStr(token))
 
 
-@pytest.fixture(params=["fake", "over HTTP"])
-async def proxy(request: pytest.FixtureRequest, storage: FakeStorageProxy) -> AsyncGenerator[StorageProxy, None]:
+def real(volume: Path) -> web.Application:
+    """The real storage proxy's manager API, with its one volume in a folder of the test."""
+    account = {"uid": os.getuid(), "gid": os.getgid()}
+    config = {
+        "name": "local",
+        "secret": "a signing key for the tests, long enough",
+        **account,
+        "client_api": {"public_url": "http://storage.example"},
+        "manager_api": {"token": TOKEN},
+        "volumes": {"volume1": {"path": str(volume)}},
+    }
+    return manager_app(build_storage(StorageConfig.model_validate(config)))
+
+
+@pytest.fixture(params=["fake", "fake over HTTP", "real"])
+async def proxy(
+    request: pytest.FixtureRequest, storage: FakeStorageProxy, tmp_path: Path
+) -> AsyncGenerator[StorageProxy, None]:
     if request.param == "fake":
         yield storage
         return
-    async with TestServer(serve(storage)) as server, aiohttp.ClientSession() as client:
+    app = real(tmp_path) if request.param == "real" else serve(storage)
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
         yield HttpStorageProxy(client, section(str(server.make_url("/"))))
 
 
@@ -112,12 +140,19 @@ async def test_directories_are_made_one_by_one(proxy: StorageProxy, ref: FolderR
     assert [(entry.name, entry.type) for entry in listing.entries] == [("a", "DIRECTORY"), ("b", "DIRECTORY")]
 
 
+async def test_a_directory_outside_the_folder_is_not_made(proxy: StorageProxy, ref: FolderRef) -> None:
+    await proxy.create(ref)
+    request = MakeDirectories(**ref.model_dump(), paths=["../a", "b"])
+    outcomes = (await proxy.make_directories(request)).outcomes
+    assert [outcome.error is None for outcome in outcomes] == [False, True]
+
+
 async def test_files_are_uploaded_and_downloaded_with_tickets(proxy: StorageProxy, ref: FolderRef) -> None:
     await proxy.create(ref)
-    ticket = await proxy.request_upload(RequestUpload(**ref.model_dump(), path="a.txt", size=3))
+    ticket = await proxy.request_upload(RequestUpload(**ref.model_dump(), path="a.txt", size=0))
     assert ticket.token
     assert ticket.url.startswith("http")
-    assert (await proxy.usage(ref)).bytes == 3
+    assert (await proxy.usage(ref)).files == 1
     assert (await proxy.request_download(RequestDownload(**ref.model_dump(), path="a.txt"))).token
 
 
@@ -141,12 +176,13 @@ async def test_an_unknown_volume_is_refused(proxy: StorageProxy, ref: FolderRef)
         await proxy.create(ref.model_copy(update={"volume": "volume9"}))
 
 
-async def test_a_proxy_that_does_not_answer_is_unavailable(
-    proxy: StorageProxy, storage: FakeStorageProxy, ref: FolderRef
-) -> None:
+async def test_a_proxy_that_does_not_answer_is_unavailable(storage: FakeStorageProxy, ref: FolderRef) -> None:
     storage.silent = True
     with pytest.raises(UnavailableError):
-        await proxy.create(ref)
+        await storage.create(ref)
+    async with TestServer(serve(storage)) as server, aiohttp.ClientSession() as client:
+        with pytest.raises(UnavailableError):
+            await HttpStorageProxy(client, section(str(server.make_url("/")))).create(ref)
 
 
 async def test_a_proxy_that_nobody_runs_is_unavailable(ref: FolderRef) -> None:
@@ -184,4 +220,29 @@ async def test_a_refusal_without_a_reason_is_still_an_error(body: bytes) -> None
     app.router.add_get("/volumes", refuse)
     async with TestServer(app) as server, aiohttp.ClientSession() as client:
         with pytest.raises(CaravanError, match="no reason"):
+            await HttpStorageProxy(client, section(str(server.make_url("/")))).volumes()
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        (400, InvalidParametersError),
+        (401, StorageProxyError),
+        (403, ForbiddenError),
+        (404, FileNotInFolderError),
+        (409, ConflictError),
+        (500, StorageProxyError),
+        (302, StorageProxyError),
+        (503, UnavailableError),
+        (507, StorageFullError),
+    ],
+)
+async def test_a_refusal_keeps_its_kind_and_its_reason(status: int, problem: type[CaravanError]) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return json_response({"title": "No.", "msg": "because"}, status=status)
+
+    app = web.Application()
+    app.router.add_get("/volumes", refuse)
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
+        with pytest.raises(problem, match="because"):
             await HttpStorageProxy(client, section(str(server.make_url("/")))).volumes()
