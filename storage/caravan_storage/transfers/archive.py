@@ -20,7 +20,8 @@ log = structlog.get_logger()
 MOST_ENTRIES = 100_000
 """An archive's directory is held in memory until its end; this many entries take some 60 MB."""
 CHUNK_BYTES = 512 * 1024
-_LEVEL = 1
+_LEVEL_ATTRIBUTE = "_compresslevel"
+"""How one member's level is set until Python 3.13 is the oldest, which has ``compress_level``."""
 _YEARS = (1980, 2107)
 
 
@@ -38,12 +39,13 @@ def zipped(folder: Folder, parts: Parts) -> Generator[bytes, None, None]:
     """Yield the archive of a directory; paths in it begin below the directory. Blocks: iterate in threads.
 
     Links and special files are left out, and files that vanish meanwhile. Members are deflated, because what reads a
-    ZIP as a stream finds the end of a stored member only in the directory at the archive's end.
+    ZIP as a stream finds the end of a stored member only in the directory at the archive's end; but not compressed:
+    datasets and models hardly shrink, and a core would not deliver 40 MB of them a second.
     """
     sink = _Sink()
     with (
         folder.walking(parts) as visits,
-        zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as made,
+        zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as made,
     ):
         for count, visit in enumerate(visits, start=1):
             if count > MOST_ENTRIES:
@@ -111,6 +113,7 @@ def _info(parts: Parts, status: os.stat_result, slash: str = "") -> zipfile.ZipI
     date = when if first <= when[0] <= last else (first, 1, 1, 0, 0, 0)
     info = zipfile.ZipInfo("/".join(displayed(part) for part in parts) + slash, date_time=date)
     info.compress_type = zipfile.ZIP_STORED if slash else zipfile.ZIP_DEFLATED
+    setattr(info, _LEVEL_ATTRIBUTE, 0)
     info.external_attr = (status.st_mode & 0xFFFF) << 16
     info.file_size = 0 if slash else status.st_size
     return info

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from caravan_storage.volumes.paths import DEEPEST, UPLOADS, Parts
 
@@ -16,11 +17,19 @@ class Visit:
     parent: int
 
 
+class _Entries(Protocol):
+    """What `os.scandir` gives; its class has no public name."""
+
+    def __next__(self) -> os.DirEntry[str]: ...
+    def __iter__(self) -> Iterator[os.DirEntry[str]]: ...
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Level:
     descriptor: int
     parts: Parts
-    entries: "os.ScandirIterator[str]"
+    entries: _Entries
 
     def close(self) -> None:
         self.entries.close()
