@@ -8,6 +8,8 @@ from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from caravan_agent_driver.kernels.model import Told, due_event
@@ -45,6 +47,7 @@ class RedisStream:
             password=section.password.get_secret_value() or None,
             socket_timeout=SEND_SECONDS,
             socket_connect_timeout=SEND_SECONDS,
+            retry=Retry(NoBackoff(), 1),  # for a connection that Redis closed; the pauses are ours
         )
 
     async def send(self, event: Event) -> None:

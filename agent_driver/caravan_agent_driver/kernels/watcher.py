@@ -69,12 +69,15 @@ class Watcher:
     async def _follow(self) -> None:
         """Read the events since the last moment that is sure, and meanwhile compare the store with what is there."""
         since = replay_from(list(self._store), datetime.now(UTC))
+        lost: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(since))
                 group.create_task(self._catch_up())
         except* DockerError as errors:
-            raise errors.exceptions[0] from None
+            lost += errors.exceptions
+        if lost:
+            raise DockerError(str(lost[0]))
 
     async def _read(self, since: datetime) -> None:
         async for event in follow_events(self._engine, since):

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.stack
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 TOKEN = "a-token-for-tests-only"
 PROGRAMS = ("sh", "cat", "env", "id", "sleep", "setpriv", "chroot", "touch", "ls", "printf", "stat", "seq", "grep")
-IMAGES = ("caravan-test/dash:2", "caravan-test/bash:2", "caravan-test/busybox:2")
+IMAGES = ("caravan-test/dash:2", "caravan-test/bash:2", "caravan-test/busybox:3")
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def _busybox(folder: Path) -> bytes:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w") as tar:
         _add(tar, "bin/busybox", _busybox_program(folder), 0o755)
-        for name in (*PROGRAMS, "su"):
+        for name in (*PROGRAMS, "su", "nc", "timeout"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
@@ -282,6 +282,7 @@ class Node:
             "User": "0",
             "Entrypoint": ["/opt/kernel/entrypoint.sh"],
             "Labels": {"ai.caravan.session": str(spec.session), "ai.caravan.kernel": str(spec.kernel)},
+            "NetworkingConfig": {"EndpointsConfig": {network_name(spec.session): {"Aliases": [spec.cluster_hostname]}}},
             "HostConfig": {
                 "Init": True,
                 "NetworkMode": network_name(spec.session),

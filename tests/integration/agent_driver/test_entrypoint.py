@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.stack
 
-IMAGES = ["caravan-test/dash:2", "caravan-test/bash:2", "caravan-test/busybox:2"]
+IMAGES = ["caravan-test/dash:2", "caravan-test/bash:2", "caravan-test/busybox:3"]
 
 HOSTILE = {
     "PLAIN": "value",

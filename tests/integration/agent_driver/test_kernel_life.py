@@ -221,3 +221,29 @@ async def test_secrets_are_readable_by_root_and_the_kernel_only(node) -> None:
     assert oct(record.stat().st_mode & 0o777) == "0o600"
     assert (environ.stat().st_uid, environ.stat().st_gid) == (0, node.config.gid)
     assert oct(environ.stat().st_mode & 0o777) == "0o640"
+
+
+async def test_kernels_of_a_session_reach_each_other_by_name_and_other_sessions_do_not(node) -> None:
+    image = "caravan-test/busybox:3"
+    server = node.spec(image=image, startup_command="while :; do echo hello | nc -l -p 9000; done")
+    ask = "for i in 1 2 3; do timeout 2 nc $ADDRESS 9000 </dev/null && exit 0; done; exit 1"
+    await node.prepare(server)
+    container = await node.run(server)
+    await node.until(server.kernel, "kernel_started")
+    networks = (await node.engine.call("GET", f"/containers/{container}/json"))["NetworkSettings"]["Networks"]
+    address = networks[network_name(server.session)]["IPAddress"]
+
+    friend = node.spec(
+        image=image, session=server.session, cluster_hostname="sub1", startup_command=ask, environ={"ADDRESS": "main1"}
+    )
+    stranger = node.spec(image=image, startup_command=ask, environ={"ADDRESS": address})
+    for spec in (friend, stranger):
+        await node.prepare(spec)
+        await node.run(spec)
+
+    _, reached = await node.until(friend.kernel, "kernel_started", "kernel_terminated")
+    _, refused = await node.until(stranger.kernel, "kernel_started", "kernel_terminated", seconds=20)
+    assert reached.exit_code == 0
+    assert await node.log(friend.kernel) == "hello\n"
+    assert refused.exit_code == 1
+    assert "hello" not in await node.log(stranger.kernel)

@@ -161,7 +161,7 @@ async def test_what_a_kernel_made_in_its_home_is_removed_whatever_it_is(node) ->
     victim = node.volume / "victim"
     victim.write_text("stays")
     command = f"ln -s {victim} link; d=x; for i in $(seq 1 300); do mkdir $d; cd $d; done; touch f; cd /; echo done"
-    spec = node.spec(startup_command=command, image="caravan-test/busybox:2")
+    spec = node.spec(startup_command=command, image="caravan-test/busybox:3")
     text = await _output(node, spec)
 
     assert text.endswith("done\n")
