@@ -17,7 +17,7 @@ from caravan_deploy.platform.image import ensure_image
 from caravan_deploy.programs import find_programs
 from caravan_deploy.progress import say
 from caravan_deploy.report import show_admin, show_next_steps, show_status
-from caravan_deploy.up import start_platform, start_servers
+from caravan_deploy.up import check_ports, start_platform, start_servers
 
 PORT_NAMES = [field.name for field in fields(Ports)]
 
@@ -48,6 +48,7 @@ def up(root: Path, ports: dict[str, int], main_job: bool) -> None:
     """Start the stack, or what of it is missing, and run the main job."""
     layout = load_layout(root, ports)
     began = time.monotonic()
+    check_ports(layout)
     first_time = not layout.admin_file.exists()
     servers = start_servers(layout, find_programs(layout.checkout))
     admin = start_platform(layout, servers, ensure_image())

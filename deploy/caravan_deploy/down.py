@@ -1,19 +1,19 @@
 """Take a stack down, however far it came up: jobs, then the servers; data stays unless `clean` removes it."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from caravan_deploy.errors import SetupError
-from caravan_deploy.layout import Layout
+from caravan_deploy.layout import NOWHERE, Layout
 from caravan_deploy.platform.jobs import Platform
+from caravan_deploy.processes import stop_orphans
 from caravan_deploy.progress import say, step
 from caravan_deploy.servers.consul import consul_api, consul_daemon
 from caravan_deploy.servers.docker import leave_docker, remove_leftovers
 from caravan_deploy.servers.nomad import nomad_api, nomad_daemon
 from caravan_deploy.servers.tokens import load_tokens
 from caravan_deploy.servers.vault import vault_daemon
-
-NOWHERE = Path()
 
 
 def take_down(layout: Layout) -> None:
@@ -22,12 +22,15 @@ def take_down(layout: Layout) -> None:
         say(f"nothing to stop: there is no stack at {layout.root}.")
         return
     nomad = nomad_daemon(layout, NOWHERE)
-    if nomad.pid() is not None:
+    running = [d for d in (nomad, vault_daemon(layout, NOWHERE), consul_daemon(layout, NOWHERE)) if d.pid() is not None]
+    if not running:
+        say("nothing runs; the data is kept.")
+    if nomad in running:
         _stop_jobs(layout)
-    for daemon in (nomad, vault_daemon(layout, NOWHERE), consul_daemon(layout, NOWHERE)):
-        if daemon.pid() is not None:
-            with step(f"{daemon.name} stopped"):
-                daemon.stop()
+    for daemon in running:
+        with step(f"{daemon.name} stopped"):
+            daemon.stop()
+    stop_orphans(layout.data / "nomad")
     remove_leftovers(layout)
     leave_docker(layout)
 
@@ -35,9 +38,20 @@ def take_down(layout: Layout) -> None:
 def clean(layout: Layout) -> None:
     """Take the stack down and remove its folder with all data, secrets and logs."""
     take_down(layout)
-    if layout.saved.exists():
+    if layout.root.exists():
+        _unmount_below(layout.root)
         shutil.rmtree(layout.root)
         say(f"{layout.root} removed; programs, kernel images and the client stay in the user's cache.")
+
+
+def _unmount_below(root: Path) -> None:
+    """Unmount what tasks left mounted, so that removing the folder removes nothing behind a mount."""
+    rows = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    targets = [row.split()[4].replace("\\040", " ") for row in rows]
+    for target in sorted((t for t in targets if Path(t).is_relative_to(root)), key=len, reverse=True):
+        ended = subprocess.run(["umount", "--lazy", target], capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            raise SetupError(f"cannot unmount {target}: {ended.stderr.strip()}")
 
 
 def _stop_jobs(layout: Layout) -> None:

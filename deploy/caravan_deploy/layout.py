@@ -15,6 +15,8 @@ MEBIBYTE = 1024**2
 PLATFORM_MHZ = 2000
 PLATFORM_MEMORY_MB = 2048
 MHZ_PER_CPU = 1000
+NOWHERE = Path()
+"""In place of a program's path, to ask whether it runs."""
 
 
 def cache_folder() -> Path:
@@ -119,6 +121,11 @@ class Layout:
     @property
     def admin_file(self) -> Path:
         return self.root / "admin.env"
+
+    @property
+    def session_job(self) -> Path:
+        """The skeleton of session jobs as Nomad parsed it, for the manager."""
+        return self.etc / "session.nomad.json"
 
     @property
     def client_home(self) -> Path:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +62,11 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.record.write_text(f"{process.pid} {_started_at(process.pid)}\n", encoding="ascii")
+        self.adopt(process.pid)
+
+    def adopt(self, pid: int) -> None:
+        """Record a process that runs already as this one."""
+        self.record.write_text(f"{pid} {_started_at(pid)}\n", encoding="ascii")
 
     def stop(self, patience: float = PATIENCE) -> None:
         """Ask the process to end and wait; after ``patience`` seconds it is killed."""
@@ -104,3 +109,30 @@ class Daemon:
             os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             return
+
+
+def stop_orphans(nomad_data: Path, patience: float = 10.0) -> None:
+    """Stop the tasks that a Nomad which ended badly left behind: processes whose allocation lies below its data."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + patience
+        orphans = _orphans(nomad_data)
+        for pid in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while orphans and time.monotonic() < deadline:
+            time.sleep(0.1)
+            orphans = _orphans(nomad_data)
+        if not orphans:
+            return
+
+
+def _orphans(nomad_data: Path) -> list[int]:
+    allocations = str(nomad_data / "alloc").encode()
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
+                if allocations in words:
+                    found.append(int(folder.name))
+    return found

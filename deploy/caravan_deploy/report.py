@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from caravan_deploy.down import NOWHERE
 from caravan_deploy.errors import SetupError
-from caravan_deploy.layout import Layout
+from caravan_deploy.layout import NOWHERE, Layout
 from caravan_deploy.platform.admin import Admin
 from caravan_deploy.platform.image import REFERENCE
 from caravan_deploy.platform.jobs import SERVICES, STORES, Platform

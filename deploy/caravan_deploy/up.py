@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caravan_deploy.api import Api
-from caravan_deploy.layout import Layout
+from caravan_deploy.layout import NOWHERE, Layout
 from caravan_deploy.platform.admin import Admin, bootstrap, load_admin, write_admin_file
 from caravan_deploy.platform.image import KernelImage
 from caravan_deploy.platform.jobs import SERVICES, STORES, Platform
@@ -35,9 +35,20 @@ class Servers:
     vault: Api
 
 
+def check_ports(layout: Layout) -> None:
+    """Refuse ports that somebody else holds; those of a server that runs already are ours."""
+    running = {
+        daemon.name
+        for daemon in (consul_daemon(layout, NOWHERE), vault_daemon(layout, NOWHERE), nomad_daemon(layout, NOWHERE))
+        if daemon.pid() is not None
+    }
+    of_jobs: set[str] = set() if "nomad" in running else {"manager", "storage", "agent"}
+    wanted = {"consul", "vault", "nomad"} - running | of_jobs
+    refuse_taken({name: port for name, port in layout.ports.fixed().items() if name.partition("_")[0] in wanted})
+
+
 def start_servers(layout: Layout, programs: dict[str, Path]) -> Servers:
     """Start Docker, Consul, Vault and Nomad and give them their policies."""
-    _check_ports(layout, programs)
     layout.make_folders()
     layout.save()
     tokens = load_tokens(layout)
@@ -70,6 +81,7 @@ def connect(layout: Layout, tokens: Tokens) -> Servers:
 def start_platform(layout: Layout, servers: Servers, image: KernelImage) -> Admin:
     """Run the platform's jobs: first the stores, then what needs them; then make the first admin."""
     platform = Platform(layout, servers.nomad, servers.consul)
+    platform.write_session_job()
     for jobs in (STORES, SERVICES):
         for job in jobs:
             platform.submit(job)
@@ -98,19 +110,3 @@ def _vault(layout: Layout, tokens: Tokens, program: Path) -> None:
     with step("Vault: raft storage, unsealed"):
         start_vault(layout, tokens, program)
         enable_secret_engines(vault_api(layout))
-
-
-def _check_ports(layout: Layout, programs: dict[str, Path]) -> None:
-    """Refuse ports that somebody else holds; those of a server that runs already are ours."""
-    running = {
-        daemon.name
-        for daemon in (
-            consul_daemon(layout, programs["consul"]),
-            vault_daemon(layout, programs["vault"]),
-            nomad_daemon(layout, programs["nomad"]),
-        )
-        if daemon.pid() is not None
-    }
-    of_jobs = () if "nomad" in running else ("manager", "storage", "agent")
-    wanted = {"consul", "vault", "nomad"} - running | set(of_jobs)
-    refuse_taken({name: port for name, port in layout.ports.fixed().items() if name.partition("_")[0] in wanted})

@@ -150,6 +150,7 @@ job "caravan-agent" {
 
       vault {
         role        = "caravan-agent"
+        env         = false
         change_mode = "noop"
       }
 

@@ -8,7 +8,7 @@ variable "programs" {
 
 variable "session_job" {
   type        = string
-  description = "The skeleton of session jobs on the node: jobs/session/session.nomad.hcl of the installation."
+  description = "The skeleton of session jobs on the node, what `nomad job run -output jobs/session/session.nomad.hcl` prints."
 }
 
 variable "nomad_address" {
@@ -148,6 +148,7 @@ job "caravan-bootstrap" {
 
       vault {
         role        = "caravan-bootstrap"
+        env         = false
         change_mode = "noop"
       }
 

@@ -7,7 +7,7 @@ variable "programs" {
 
 variable "session_job" {
   type        = string
-  description = "The skeleton of session jobs on the node: jobs/session/session.nomad.hcl of the installation."
+  description = "The skeleton of session jobs on the node, what `nomad job run -output jobs/session/session.nomad.hcl` prints."
 }
 
 variable "nomad_address" {
@@ -181,6 +181,7 @@ job "caravan-manager" {
 
       vault {
         role        = "caravan-manager"
+        env         = false
         change_mode = "noop"
       }
 
@@ -219,6 +220,7 @@ job "caravan-manager" {
 
       vault {
         role        = "caravan-manager"
+        env         = false
         change_mode = "noop"
       }
 

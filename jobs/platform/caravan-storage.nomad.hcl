@@ -131,6 +131,7 @@ job "caravan-storage" {
 
       vault {
         role        = "caravan-storage"
+        env         = false
         change_mode = "noop"
       }
 

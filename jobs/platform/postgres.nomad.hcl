@@ -62,7 +62,9 @@ job "postgres" {
       }
 
       vault {
-        role = "postgres"
+        role        = "postgres"
+        env         = false
+        change_mode = "noop"
       }
 
       template {

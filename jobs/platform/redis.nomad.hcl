@@ -49,7 +49,9 @@ job "redis" {
       }
 
       vault {
-        role = "redis"
+        role        = "redis"
+        env         = false
+        change_mode = "noop"
       }
 
       template {

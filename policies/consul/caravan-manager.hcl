@@ -8,6 +8,6 @@ node_prefix "" {
 session_prefix "" {
   policy = "write"
 }
-key_prefix "caravan/manager/" {
+key_prefix "caravan/leader/" {
   policy = "write"
 }

@@ -34,7 +34,7 @@ class Client:
     home: Path
 
     def run(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one command of the client and return how it ended."""
+        """Run one command of the client and return how it ended. Raises SetupError when it does not end in time."""
         environment = clean_environment() | {
             "HOME": str(self.home),
             "BACKEND_ENDPOINT": self.layout.endpoint,
@@ -42,16 +42,20 @@ class Client:
             "BACKEND_ACCESS_KEY": self.admin.access_key,
             "BACKEND_SECRET_KEY": self.admin.secret_key,
         }
-        return subprocess.run(
-            [str(self.program), *arguments],
-            env=environment,
-            cwd=folder or self.home,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_LIMIT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [str(self.program), *arguments],
+                env=environment,
+                cwd=folder or self.home,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_LIMIT,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            shown = " ".join(arguments)
+            raise SetupError(f"`backend.ai {shown}` did not end within {COMMAND_LIMIT:.0f} s.") from error
 
     def must(self, *arguments: str, folder: Path | None = None) -> str:
         """Run a command that must succeed; returns its output, raises SetupError with it."""
@@ -68,7 +72,7 @@ def run_main_job(client: Client, checkout: Path) -> str:
     example = checkout / EXAMPLE
     if client.run("vfolder", "info", FOLDER).returncode != 0:
         client.must("vfolder", "create", FOLDER, HOST)
-    client.must("vfolder", "upload", FOLDER, "-b", ".", "train.py", "input.csv", folder=example)
+    client.must("vfolder", "upload", FOLDER, "train.py", "input.csv", folder=example)
     made = client.must(
         *("session", "create", "-t", "batch", "--startup-command", f"python3 /home/work/{FOLDER}/train.py"),
         *("-v", FOLDER, "-r", "cpu=1", "-r", "mem=256m", "--name", SESSION, REFERENCE),

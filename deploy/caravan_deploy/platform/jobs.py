@@ -16,6 +16,7 @@ from caravan_deploy.servers.access import PLATFORM_NAMESPACE, SESSIONS_NAMESPACE
 STORES = ("postgres", "redis")
 SERVICES = ("caravan-storage", "caravan-agent", "caravan-manager")
 BOOTSTRAP = "caravan-bootstrap"
+PARSE = "/v1/jobs/parse"
 GIVE_UP_AFTER_RESTARTS = 3
 POSTGRES_PROGRAMS = "*/bin/initdb"
 
@@ -30,12 +31,14 @@ class Platform:
 
     def submit(self, job: str) -> None:
         """Register the job; an unchanged one that runs is left alone by Nomad."""
-        parsed = self.nomad.call(
-            "POST",
-            "/v1/jobs/parse",
-            {"JobHCL": self._source(job), "Variables": self._variables(job), "Canonicalize": True},
-        )
-        self.nomad.call("POST", "/v1/jobs", {"Job": parsed})
+        parsed = {"JobHCL": self._source(job), "Variables": self._variables(job), "Canonicalize": True}
+        self.nomad.call("POST", "/v1/jobs", {"Job": self.nomad.call("POST", PARSE, parsed)})
+
+    def write_session_job(self) -> None:
+        """Parse the skeleton of session jobs for the manager: Nomad's parser takes no workload identity."""
+        source = (self.layout.checkout / "jobs" / "session" / "session.nomad.hcl").read_text(encoding="utf-8")
+        job = self.nomad.call("POST", PARSE, {"JobHCL": source})
+        self.layout.session_job.write_text(json.dumps({"Job": job}, indent=2) + "\n", encoding="utf-8")
 
     def forget(self, job: str) -> None:
         """Stop the job and forget it, so that a batch job runs again when it is submitted."""
@@ -144,7 +147,7 @@ def variables(layout: Layout) -> dict[str, str]:
     ports = layout.ports
     return {
         "programs": str(layout.programs),
-        "session_job": str(layout.checkout / "jobs" / "session" / "session.nomad.hcl"),
+        "session_job": str(layout.session_job),
         "postgres_programs": str(_postgres_programs()),
         "postgres_data": str(layout.data / "postgres"),
         "redis_data": str(layout.data / "redis"),

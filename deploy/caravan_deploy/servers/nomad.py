@@ -12,6 +12,7 @@ from caravan_deploy.processes import Daemon
 from caravan_deploy.progress import wait_for
 from caravan_deploy.servers.tokens import Tokens, write_secret
 
+NOT_YET = "0s"
 DRIVERS = ("docker", "raw_exec")
 CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
 HOOK = Path("agent_driver/caravan_agent_driver/hook.py")
@@ -62,8 +63,7 @@ def _is_ready(layout: Layout, node: Mapping[str, Any]) -> bool:
 
 def _registered(api: Api) -> bool:
     """Say whether the client has heard from the server since it started: the node's last status may be an old run's."""
-    since: str = api.call("GET", "/v1/agent/self")["stats"]["client"]["last_heartbeat"]
-    return "h" not in since
+    return bool(api.call("GET", "/v1/agent/self")["stats"]["client"]["heartbeat_ttl"] != NOT_YET)
 
 
 def _register_again(layout: Layout, api: Api) -> None:

@@ -78,7 +78,7 @@ def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
                 "tls_disable": True,
             }
         },
-        "storage": {"raft": {"path": str(layout.data / "vault"), "node_id": layout.name}},
+        "storage": {"raft": {"path": str(layout.data / "vault"), "node_id": layout.name, "performance_multiplier": 1}},
         "service_registration": {
             "consul": {"address": f"{LOOPBACK}:{ports.consul_http}", "token": tokens.consul_vault}
         },

@@ -1,6 +1,11 @@
-"""The skeleton of session jobs: the operator's HCL file, parsed once by Nomad itself."""
+"""The skeleton of session jobs: the operator's HCL file, parsed once by Nomad itself.
+
+Nomad's parser does not know workload identities (1.10), so an installation with ACLs parses the file as it is deployed,
+as `nomad job run -output` does, and gives the manager the JSON.
+"""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +31,12 @@ class Skeleton:
     async def get(self) -> Job:
         """Return the skeleton's job. Raises UnavailableError while Nomad does not answer."""
         if self._job is None:
-            hcl = await asyncio.to_thread(self._path.read_text, encoding="utf-8")
-            self._job = await self._parser.parse(hcl)
+            text = await asyncio.to_thread(self._path.read_text, encoding="utf-8")
+            self._job = _from_json(text) if self._path.suffix == ".json" else await self._parser.parse(text)
         return self._job
+
+
+def _from_json(text: str) -> Job:
+    """Return the job of a file that `nomad job run -output` wrote."""
+    job: Job = json.loads(text)["Job"]
+    return job

@@ -1,0 +1,57 @@
+# Caravan on one machine. `make help` says what there is.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The stack needs root: for Docker, mounts, and PostgreSQL's own user. The cache stays the caller's.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo env HOME="$(HOME)" PATH="$(PATH)")
+BIN := .venv/bin
+STACK := $(SUDO) $(BIN)/caravan-stack
+PYTEST := $(SUDO) $(BIN)/python -m pytest
+UP ?=
+TESTS ?=
+
+.PHONY: help packages venv up down status clean test test-all bench check format lock
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+packages: ## Install the Debian packages that are missing
+	@$(SUDO) deploy/provision/packages.sh
+
+venv: packages ## Make .venv from requirements.lock
+	@deploy/provision/python.sh
+
+up: venv ## Start Caravan, run the main job, print its result; UP="--port manager=9091" for options
+	@$(STACK) up $(UP)
+
+down: venv ## Stop Caravan and keep its data
+	@$(STACK) down
+
+status: venv ## Show what runs, where, and how it does
+	@$(STACK) status
+
+clean: venv ## Stop Caravan and remove its data
+	@$(STACK) clean
+
+test: venv ## Run the tests on a real stack of their own; TESTS="-k name" for options
+	@$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: venv ## Run the tests and those that take long
+	@$(PYTEST) $(TESTS)
+
+bench: venv ## Measure, and print one line a bar
+	@$(PYTEST) -m bench tests/bench -s $(TESTS)
+
+check: venv ## Check style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: venv ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: venv ## Pin the libraries anew from pyproject.toml
+	@deploy/provision/lock.sh
