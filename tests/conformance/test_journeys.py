@@ -23,7 +23,7 @@ def _batch(user: User, image: str, name: str, command: str, *more: str) -> None:
 
 def test_the_main_job(user: User, image: str, tmp_path: Path, leftovers: Leftovers) -> None:
     user.must("vfolder", "create", "data", "local:volume1")
-    user.must("vfolder", "upload", "data", "-b", ".", "train.py", "input.csv", folder=EXAMPLE)
+    user.must("vfolder", "upload", "data", "-b", str(EXAMPLE), "train.py", "input.csv")
     _batch(user, image, "train", "python3 /home/work/data/train.py", "-v", "data")
     ended = user.until("train", "TERMINATED", "ERROR", "CANCELLED")
     assert (ended["status"], ended["result"]) == ("TERMINATED", "SUCCESS")
