@@ -18,12 +18,17 @@ def fit(points: list[tuple[float, float]]) -> dict[str, float]:
     mean_x = sum(x for x, _ in points) / count
     mean_y = sum(y for _, y in points) / count
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
-    return {"slope": round(slope, 6), "intercept": round(mean_y - slope * mean_x, 6), "points": count}
+    return {
+        "rows": count,
+        "mean": round(mean_y, 6),
+        "slope": round(slope, 6),
+        "intercept": round(mean_y - slope * mean_x, 6),
+    }
 
 
 def main() -> None:
     found = fit(read_points(FOLDER / "input.csv"))
-    print(f"fitted {found['points']} points: y = {found['slope']} x + {found['intercept']}")
+    print(f"{found['rows']} rows, mean of y {found['mean']}: y = {found['slope']} x + {found['intercept']}")
     result = found | {"python": platform.python_version(), "computed_on": platform.node()}
     (FOLDER / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +55,17 @@ class Client:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            shown = " ".join(arguments)
+            shown = shlex.join(arguments)
             raise SetupError(f"`backend.ai {shown}` did not end within {COMMAND_LIMIT:.0f} s.") from error
 
-    def must(self, *arguments: str, folder: Path | None = None) -> str:
-        """Run a command that must succeed; returns its output, raises SetupError with it."""
-        shown = " ".join(arguments)
+    def must(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command that must succeed and show it. Raises SetupError with its output."""
+        shown = shlex.join(arguments)
         say(f"  $ backend.ai {shown}")
         ended = self.run(*arguments, folder=folder)
         if ended.returncode != 0:
             raise SetupError(f"`backend.ai {shown}` failed: {(ended.stdout + ended.stderr).strip()[-800:]}")
-        return ended.stdout
+        return ended
 
 
 def run_main_job(client: Client, checkout: Path) -> str:
@@ -74,14 +75,14 @@ def run_main_job(client: Client, checkout: Path) -> str:
         client.must("vfolder", "create", FOLDER, HOST)
     client.must("vfolder", "upload", FOLDER, "train.py", "input.csv", folder=example)
     made = client.must(
-        *("session", "create", "-t", "batch", "--startup-command", f"python3 /home/work/{FOLDER}/train.py"),
+        *("session", "create", "--type", "batch", "--startup-command", f"python3 /home/work/{FOLDER}/train.py"),
         *("-v", FOLDER, "-r", "cpu=1", "-r", "mem=256m", "--name", SESSION, REFERENCE),
     )
-    found = _SESSION_ID.search(made)
+    found = _SESSION_ID.search(made.stdout + made.stderr)
     if found is None:
-        raise SetupError(f"the client named no session: {made.strip()}")
+        raise SetupError(f"the client named no session: {(made.stdout + made.stderr).strip()}")
     _wait_for_success(client, found.group())
-    say(_indented(client.must("session", "logs", found.group())))
+    say(_indented(client.must("session", "logs", SESSION).stdout))
     client.must("vfolder", "download", FOLDER, "result.json", folder=client.home)
     return (client.home / "result.json").read_text(encoding="utf-8")
 
