@@ -69,7 +69,19 @@ job "session" {
         entrypoint = ["/opt/kernel/entrypoint.sh"]
         work_dir   = "/home/work"
         init       = true
+
+        # So that an agent that comes back can read the log again from its beginning.
+        logging {
+          type = "json-file"
+          config {
+            max-size = "10m"
+            max-file = "2"
+          }
+        }
       }
+
+      # Whatever user an image names: the entrypoint makes the user `work` and gives root up.
+      user = "root"
 
       resources {
         cpu    = 100
@@ -82,7 +94,7 @@ job "session" {
       }
     }
 
-    # Tells the agent that the kernel is over, and waits until nothing of it is left on the node.
+    # Tells the agent that the kernel is over, and waits until nothing of it is left on the node, its container included.
     task "cleanup" {
       driver = "raw_exec"
 

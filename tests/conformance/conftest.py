@@ -28,10 +28,10 @@ class User:
         return self.client.run(*arguments, folder=folder)
 
     def must(self, *arguments: str, folder: Path | None = None) -> str:
-        """Run a command that must succeed; returns what it printed."""
+        """Run a command that must succeed; returns all that it printed."""
         ended = self.run(*arguments, folder=folder)
         assert ended.returncode == 0, f"backend.ai {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
-        return ended.stdout
+        return ended.stdout + ended.stderr
 
     def refused(self, *arguments: str) -> str:
         """Run a command that must fail; returns what it printed."""
@@ -43,8 +43,8 @@ class User:
         """Return the user's sessions, newest first."""
         fields = "name,session_id,status,result,status_info,status_data"
         scope = ["--all"] if status == "ALL" else ["--status", status]
-        listed = self.must("--output", "json", "session", "list", *scope, "--limit", "100", "-f", fields)
-        items: list[dict[str, Any]] = json.loads(listed)["items"]
+        listed = self.run("--output", "json", "session", "list", *scope, "--limit", "100", "-f", fields)
+        items: list[dict[str, Any]] = json.loads(listed.stdout)["items"]
         return items
 
     def session(self, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ HOSTILE = (
 
 
 def _batch(user: User, image: str, name: str, command: str, *more: str) -> None:
-    wanted = ["session", "create", "-t", "batch", "--startup-command", command, "-r", "cpu=1", "-r", "mem=256m"]
+    wanted = ["session", "create", "--type", "batch", "--startup-command", command, "-r", "cpu=1", "-r", "mem=256m"]
     user.must(*wanted, *more, "--name", name, image)
 
 
@@ -94,7 +94,7 @@ def test_a_short_log_is_whole_and_a_long_one_keeps_its_end(user: User, image: st
         (["--name", "x", "{image}"], "name"),
         (["-r", "cpu=1", "-r", "mem=1k", "--name", "too-small", "{image}"], "smaller than the minimum"),
         (["-v", "no-such-folder", "--name", "fine-name", "{image}"], "No such virtual folder"),
-        (["-t", "batch", "--startup-command", " ", "--name", "no-command", "{image}"], "startup command"),
+        (["--type", "batch", "--startup-command", " ", "--name", "no-command", "{image}"], "startup command"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(user: User, image: str, arguments: list[str], answer: str) -> None:

@@ -152,6 +152,7 @@ def _client(layout: Layout) -> dict[str, object]:
 def _docker_plugin() -> dict[str, object]:
     return {
         "volumes": [{"enabled": True}],
-        "gc": [{"image": False, "dangling_containers": [{"enabled": False}]}],
+        # The agent removes a session's container itself, when it has read the last line of its log.
+        "gc": [{"image": False, "container": False, "dangling_containers": [{"enabled": False}]}],
         "allow_privileged": False,
     }

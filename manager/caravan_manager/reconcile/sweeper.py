@@ -33,17 +33,25 @@ class Mending:
     vanished: tuple[UUID, ...]
 
 
-def compare(sessions: Sequence[Session], jobs: Sequence[JobState], dead: Mapping[UUID, bool], now: datetime) -> Mending:
-    """Find the differences. Pure. ``dead`` says of each job's session whether it is dead; unknown ones are absent."""
-    running = {job.id for job in jobs if job.status != "dead" and not job.stopped}
+def compare(
+    sessions: Sequence[Session], jobs: Sequence[JobState], ends: Mapping[UUID, datetime | None], now: datetime
+) -> Mending:
+    """Find the differences. Pure.
+
+    ``ends`` says when each job's session ended, None for a live one; a session that nobody knows is absent. A job goes
+    on for a moment after its session, to clean up.
+    """
+    orphans: list[str] = []
+    for job in jobs:
+        session = session_of(job.id)
+        if session is None or job.status == "dead" or job.stopped:
+            continue
+        ended = ends.get(session)
+        if session not in ends or (ended is not None and now - ended > GRACE):
+            orphans.append(job.id)
     settled = [s for s in sessions if now - s.status_changed > GRACE]
-    orphans = [
-        job.id
-        for job in jobs
-        if job.id in running and (session := session_of(job.id)) is not None and dead.get(session, True)
-    ]
     listed = {job.id: job for job in jobs}
-    over = [s.id for s in settled if (job := listed.get(job_id(s.id))) is None or job.status == "dead"]
+    over = [s.id for s in settled if (known := listed.get(job_id(s.id))) is None or known.status == "dead"]
     return Mending(tuple(orphans), tuple(over))
 
 
@@ -77,8 +85,8 @@ class Sweeper:
         jobs = await self._nomad.list_jobs()
         async with self._moves.begin() as tx:
             submitted = await repository.list_by_status(tx, SUBMITTED)
-            dead = await repository.find_dead(tx, [s for job in jobs if (s := session_of(job.id)) is not None])
-        found = compare(submitted, jobs, dead, now)
+            ends = await repository.find_ends(tx, [s for job in jobs if (s := session_of(job.id)) is not None])
+        found = compare(submitted, jobs, ends, now)
         for orphan in found.orphans:
             log.warning("sweep.orphan_job", job=orphan)
             await self._nomad.stop(orphan)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -303,10 +304,10 @@ async def list_owners(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID
     return {row.id: (row.email, row.username) for row in await tx.execute(wanted)}
 
 
-async def find_dead(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """Return for each session that exists whether it is dead."""
-    wanted = select(sessions.c.id, LIVE.label("live")).where(sessions.c.id.in_(session_ids))
-    return {row.id: not row.live for row in await tx.execute(wanted)}
+async def find_ends(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
+    """Return for each session that exists when it ended; None for a live one."""
+    wanted = select(sessions.c.id, sessions.c.terminated_at).where(sessions.c.id.in_(session_ids))
+    return {row.id: row.terminated_at for row in await tx.execute(wanted)}
 
 
 async def count_live(tx: Transaction) -> int:

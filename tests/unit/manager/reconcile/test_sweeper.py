@@ -19,25 +19,30 @@ def job(session: UUID, status: str = "running", *, stopped: bool = False) -> Job
 
 def test_agreement_needs_no_mending() -> None:
     session = running(pending())
-    found = compare([session], [job(session.id)], {session.id: False}, NOW)
+    found = compare([session], [job(session.id)], {session.id: None}, NOW)
     assert (found.orphans, found.vanished) == ((), ())
 
 
 def test_a_job_without_a_live_session_is_an_orphan() -> None:
     dead, unknown = uuid4(), uuid4()
-    found = compare([], [job(dead), job(unknown)], {dead: True}, NOW)
+    found = compare([], [job(dead), job(unknown)], {dead: LATER}, NOW)
     assert found.orphans == (job_id(dead), job_id(unknown))
+
+
+def test_a_job_whose_session_ended_just_now_may_clean_up() -> None:
+    dead = uuid4()
+    assert compare([], [job(dead)], {dead: NOW - GRACE / 2}, NOW).orphans == ()
 
 
 def test_jobs_that_are_over_or_not_ours_are_left_alone() -> None:
     dead = uuid4()
     jobs = [job(dead, "dead"), job(uuid4(), stopped=True), JobState("redis", "running", stopped=False)]
-    assert compare([], jobs, {dead: True}, NOW).orphans == ()
+    assert compare([], jobs, {dead: LATER}, NOW).orphans == ()
 
 
 def test_a_session_whose_job_is_over_or_gone_has_vanished() -> None:
     gone, over = running(pending()), running(pending())
-    found = compare([gone, over], [job(over.id, "dead")], {over.id: False}, NOW)
+    found = compare([gone, over], [job(over.id, "dead")], {over.id: None}, NOW)
     assert found.vanished == (gone.id, over.id)
 
 
