@@ -179,6 +179,9 @@ def load_layout(root: Path, overrides: Mapping[str, int]) -> Layout:
     """Return the stack that lies at ``root``, or the default one to be made there; ``overrides`` are ports by name."""
     layout = Layout(root=root.resolve())
     if layout.saved.exists():
-        raw = json.loads(layout.saved.read_text(encoding="utf-8"))
-        layout = replace(layout, **(raw | {"ports": Ports(**raw["ports"])}))
+        try:
+            raw = json.loads(layout.saved.read_text(encoding="utf-8"))
+            layout = replace(layout, **(raw | {"ports": Ports(**raw["ports"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise SetupError(f"{layout.saved} is not what this version of Caravan wrote ({error}).") from error
     return replace(layout, ports=replace(layout.ports, **overrides))

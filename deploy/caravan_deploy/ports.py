@@ -4,7 +4,7 @@ import errno
 import fcntl
 import socket
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from caravan_deploy.errors import SetupError
@@ -62,10 +62,12 @@ def _listening_inodes(port: int) -> Iterator[str]:
 
 
 def _open_sockets(process: Path) -> set[str]:
-    try:
-        return {str(entry.readlink()) for entry in (process / "fd").iterdir()}
-    except OSError:
-        return set()
+    found: set[str] = set()
+    with suppress(OSError):
+        for entry in (process / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(entry.readlink()))
+    return found
 
 
 @contextmanager

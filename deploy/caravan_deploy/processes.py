@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -52,17 +51,12 @@ class Daemon:
         """Start the program in a session of its own, unless it runs."""
         if self.pid() is not None:
             return
+        words = ["env", "-C", "/", *self.command]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                list(self.command),
-                env=dict(self.environment),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.adopt(process.pid)
+            output = [(os.POSIX_SPAWN_DUP2, log.fileno(), number) for number in (1, 2)]
+            nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+            pid = os.posix_spawnp(words[0], words, self.environment, file_actions=[nothing, *output], setsid=True)
+        self.adopt(pid)
 
     def adopt(self, pid: int) -> None:
         """Record a process that runs already as this one."""

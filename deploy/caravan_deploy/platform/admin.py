@@ -53,7 +53,7 @@ def write_admin_file(layout: Layout, admin: Admin) -> None:
 
 def bootstrap(layout: Layout, platform: Platform, vault: Api, admin: Admin, image: KernelImage) -> None:
     """Run the job that makes the admin and registers the image, unless it ran with the same seed before."""
-    seed = _seed(admin, image)
+    seed = seed_text(admin, image)
     done = layout.secrets / "bootstrap.sha256"
     fingerprint = hashlib.sha256(seed.encode()).hexdigest()
     if done.exists() and done.read_text(encoding="ascii").strip() == fingerprint:
@@ -66,6 +66,15 @@ def bootstrap(layout: Layout, platform: Platform, vault: Api, admin: Admin, imag
     finally:
         vault.call("DELETE", FORGET_SEED)
     write_secret(done, fingerprint + "\n")
+
+
+def seed_text(admin: Admin, image: KernelImage) -> str:
+    """Return the seed as TOML: strings as in JSON, which TOML's basic strings contain."""
+    described = {name: value for name, value in asdict(image).items() if name != "labels"}
+    lines = ["[admin]", *_assignments(asdict(admin))]
+    lines += ["[[images]]", *_assignments(described), "[images.labels]", *_assignments(image.labels)]
+    lines += ["[defaults]", 'scaling_group = "default"', 'volume_host = "local:volume1"']
+    return "\n".join(lines) + "\n"
 
 
 def _new_admin() -> Admin:
@@ -81,15 +90,6 @@ def _new_admin() -> Admin:
 
 def _random(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
-
-
-def _seed(admin: Admin, image: KernelImage) -> str:
-    """Return the seed as TOML: strings as in JSON, which TOML's basic strings contain."""
-    described = {name: value for name, value in asdict(image).items() if name != "labels"}
-    lines = ["[admin]", *_assignments(asdict(admin))]
-    lines += ["[[images]]", *_assignments(described), "[images.labels]", *_assignments(image.labels)]
-    lines += ["[defaults]", 'scaling_group = "default"', 'volume_host = "local:volume1"']
-    return "\n".join(lines) + "\n"
 
 
 def _assignments(values: dict[str, object] | dict[str, str]) -> list[str]:

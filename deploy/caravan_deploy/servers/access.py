@@ -26,7 +26,6 @@ def agent_tokens(tokens: Tokens) -> dict[str, str]:
     """Return the secret IDs of the agents' own tokens, by the name of their policy."""
     return {
         "agent": tokens.consul_agent,
-        "agent-default": tokens.consul_agent_default,
         "nomad": tokens.consul_nomad,
         "vault": tokens.consul_vault,
     }

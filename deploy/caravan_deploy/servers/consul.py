@@ -59,7 +59,6 @@ def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
             "tokens": {
                 "initial_management": tokens.consul_management,
                 "agent": tokens.consul_agent,
-                "default": tokens.consul_agent_default,
             },
         },
         "performance": {"raft_multiplier": 1},

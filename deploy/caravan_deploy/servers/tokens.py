@@ -16,7 +16,6 @@ class Tokens:
 
     consul_management: str
     consul_agent: str
-    consul_agent_default: str
     consul_nomad: str
     consul_vault: str
     nomad_management: str
@@ -37,9 +36,10 @@ def write_secret(path: Path, content: str) -> None:
 
 
 def load_tokens(layout: Layout) -> Tokens:
-    """Return the stack's tokens; made the first time."""
+    """Return the stack's tokens; what an older version of this room did not make is made now."""
     path = layout.secrets / "tokens.json"
-    if not path.exists():
-        made = Tokens(*(str(uuid.uuid4()) for _ in fields(Tokens)))
-        write_secret(path, json.dumps(asdict(made), indent=2) + "\n")
-    return Tokens(**json.loads(path.read_text(encoding="utf-8")))
+    held: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    tokens = Tokens(*(held.get(token.name) or str(uuid.uuid4()) for token in fields(Tokens)))
+    if asdict(tokens) != held:
+        write_secret(path, json.dumps(asdict(tokens), indent=2) + "\n")
+    return tokens
