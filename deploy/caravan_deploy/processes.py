@@ -109,18 +109,19 @@ def stop_orphans(nomad_data: Path, patience: float = 10.0) -> None:
     """Stop the tasks that a Nomad which ended badly left behind: processes whose allocation lies below its data."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + patience
-        orphans = _orphans(nomad_data)
+        orphans = orphans_of(nomad_data)
         for pid in orphans:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         while orphans and time.monotonic() < deadline:
             time.sleep(0.1)
-            orphans = _orphans(nomad_data)
+            orphans = orphans_of(nomad_data)
         if not orphans:
             return
 
 
-def _orphans(nomad_data: Path) -> list[int]:
+def orphans_of(nomad_data: Path) -> list[int]:
+    """Return the processes of tasks whose allocation lies below Nomad's data, and of their executors."""
     allocations = str(nomad_data / "alloc").encode()
     found: list[int] = []
     for folder in Path("/proc").iterdir():

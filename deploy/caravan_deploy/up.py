@@ -11,6 +11,7 @@ from caravan_deploy.platform.image import KernelImage
 from caravan_deploy.platform.jobs import SERVICES, STORES, Platform
 from caravan_deploy.platform.passwords import make_platform_secrets
 from caravan_deploy.ports import refuse_taken
+from caravan_deploy.processes import orphans_of
 from caravan_deploy.progress import step
 from caravan_deploy.servers.access import (
     apply_consul_login,
@@ -36,13 +37,14 @@ class Servers:
 
 
 def check_ports(layout: Layout) -> None:
-    """Refuse ports that somebody else holds; those of a server that runs already are ours."""
+    """Refuse ports that somebody else holds; those of servers that run, and of tasks that outlived them, are ours."""
     running = {
         daemon.name
         for daemon in (consul_daemon(layout, NOWHERE), vault_daemon(layout, NOWHERE), nomad_daemon(layout, NOWHERE))
         if daemon.pid() is not None
     }
-    of_jobs: set[str] = set() if "nomad" in running else {"manager", "storage", "agent"}
+    jobs_run = "nomad" in running or orphans_of(layout.data / "nomad")
+    of_jobs: set[str] = set() if jobs_run else {"manager", "storage", "agent"}
     wanted = {"consul", "vault", "nomad"} - running | of_jobs
     refuse_taken({name: port for name, port in layout.ports.fixed().items() if name.partition("_")[0] in wanted})
 

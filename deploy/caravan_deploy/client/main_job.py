@@ -83,8 +83,10 @@ def run_main_job(client: Client, checkout: Path) -> str:
         raise SetupError(f"the client named no session: {(made.stdout + made.stderr).strip()}")
     _wait_for_success(client, found.group())
     say(_indented(client.must("session", "logs", SESSION).stdout))
-    client.must("vfolder", "download", FOLDER, "result.json", folder=client.home)
-    return (client.home / "result.json").read_text(encoding="utf-8")
+    result = client.home / "result.json"
+    result.unlink(missing_ok=True)
+    client.must("vfolder", "download", FOLDER, result.name, folder=client.home)
+    return result.read_text(encoding="utf-8")
 
 
 def _wait_for_success(client: Client, session: str) -> None:

@@ -21,6 +21,10 @@ GIVE_UP_AFTER_RESTARTS = 3
 POSTGRES_PROGRAMS = "*/bin/initdb"
 
 
+Restarts = dict[tuple[str, str], int]
+"""Restarts of each task, by allocation and task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """What is needed to submit and watch platform jobs."""
@@ -46,10 +50,10 @@ class Platform:
 
     def wait_until_healthy(self, job: str, seconds: float = 60) -> None:
         """Return when every check of the job's services passes. Raises SetupError with the task's last words."""
-        services = self._service_names(job)
+        services, before = self._service_names(job), self._restarts(job)
 
         def healthy() -> bool | None:
-            self._refuse_failing(job)
+            self._refuse_failing(job, before)
             return True if all(self.passing(name) for name in services) else None
 
         wait_for(f"the job {job} is not healthy (`nomad job status {job}` says more)", healthy, seconds)
@@ -57,8 +61,10 @@ class Platform:
     def wait_until_complete(self, job: str, seconds: float = 60) -> None:
         """Return when the newest allocation of a batch job has ended well."""
 
+        before = self._restarts(job)
+
         def complete() -> bool | None:
-            self._refuse_failing(job)
+            self._refuse_failing(job, before)
             newest = self._newest(job)
             return True if newest is not None and newest["ClientStatus"] == "complete" else None
 
@@ -105,14 +111,21 @@ class Platform:
         allocations = self.nomad.call("GET", f"/v1/job/{job}/allocations")
         return max(allocations, key=lambda a: a["CreateIndex"], default=None)
 
-    def _refuse_failing(self, job: str) -> None:
+    def _restarts(self, job: str) -> Restarts:
+        """Return how often each task of the newest allocation was restarted before now, in an earlier run perhaps."""
+        newest = self._newest(job) or {"ID": "", "TaskStates": None}
+        states: dict[str, Any] = newest["TaskStates"] or {}
+        return {(newest["ID"], name): state["Restarts"] for name, state in states.items()}
+
+    def _refuse_failing(self, job: str, before: Restarts) -> None:
         newest = self._newest(job)
         if newest is None:
             self._refuse_unplaced(job)
             return
         states: dict[str, Any] = newest["TaskStates"] or {}
         for name, state in states.items():
-            if state["Failed"] or state["Restarts"] >= GIVE_UP_AFTER_RESTARTS:
+            known = before.get((newest["ID"], name))
+            if (state["Failed"] and known is None) or state["Restarts"] - (known or 0) >= GIVE_UP_AFTER_RESTARTS:
                 raise SetupError(f"the job {job} fails in its task {name}: {self._why(newest, name, state)}")
 
     def _refuse_unplaced(self, job: str) -> None:
