@@ -84,7 +84,7 @@ def test_a_short_log_is_whole_and_a_long_one_keeps_its_end(user: User, image: st
     for name, last in (("short", "only-line"), ("long", "200000")):
         assert user.until(name, "TERMINATED", "ERROR")["result"] == "SUCCESS"
         log = eventually(lambda n=name: user.run("session", "logs", n).stdout)
-        assert last in log.splitlines()
+        assert last in log.splitlines(), log[-200:]
 
 
 @pytest.mark.parametrize(

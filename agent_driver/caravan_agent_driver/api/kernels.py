@@ -7,6 +7,7 @@ from aiohttp import web
 from caravan_agent_driver.api.bearer import bearer
 from caravan_agent_driver.kernels.cleanup import Cleanup
 from caravan_agent_driver.kernels.logs import KernelLogs
+from caravan_agent_driver.kernels.model import Phase
 from caravan_agent_driver.kernels.preparation import Preparation
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.kernels.watcher import Watcher
@@ -21,6 +22,8 @@ LOGS = web.AppKey("logs", KernelLogs)
 WATCHER = web.AppKey("watcher", Watcher)
 
 KERNEL = "{kernel:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}}"
+LAST_LINES_SECONDS = 5.0
+"""How long a reader waits for the rest of the log of a container that just ended."""
 LARGEST_BODY = 16 * 1024 * 1024
 
 routes = web.RouteTableDef()
@@ -54,7 +57,11 @@ async def clean_kernel(request: web.Request) -> web.Response:
 
 @routes.get(f"/kernels/{KERNEL}/logs")
 async def read_logs(request: web.Request) -> web.Response:
-    content = await request.app[LOGS].read(kernel_of(request))
+    kernel = kernel_of(request)
+    known = request.app[STORE].find(kernel)
+    if known is not None and known.phase is Phase.TERMINATED:
+        await request.app[LOGS].finished(kernel, LAST_LINES_SECONDS)
+    content = await request.app[LOGS].read(kernel)
     if content is None:
         raise NoSuchKernelError("there is no log of this kernel")
     return web.Response(body=content, content_type="text/plain", charset="utf-8")

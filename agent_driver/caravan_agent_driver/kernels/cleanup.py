@@ -20,7 +20,9 @@ from caravan_common.errors import UnavailableError
 log = structlog.get_logger()
 
 END_SECONDS = 3.0
-"""How long the event of a container's end, and the end of its log, may be behind the container itself."""
+"""How long the event of a container's end may be behind the container itself."""
+LOG_SECONDS = 30.0
+"""How long Docker may take to hand over the rest of a long log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,9 @@ class Cleanup:
         for container in await list_kernel_containers(self.engine, kernel):
             if container.started is not None and container.ended is None:
                 await kill_container(self.engine, container.id)
-            await self.logs.finished(kernel, END_SECONDS)
+            await self.logs.finished(kernel, LOG_SECONDS)
             await remove_container(self.engine, container.id)
-        await self.logs.finished(kernel, END_SECONDS)
+        await self.logs.finished(kernel, LOG_SECONDS)
 
     async def _end(self, kernel: UUID, reason: str) -> None:
         """Wait for the event of the end if it is on its way, and remember the end in any case."""

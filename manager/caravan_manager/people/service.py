@@ -44,9 +44,14 @@ class PeopleService:
         _must_be_active(found[0])
         return found[0].principal, await self._secrets.reveal(found[0].secret_ciphertext)
 
-    async def secret_keys(self, keypairs: list[Keypair]) -> list[str]:
-        """Return the secret keys of keypairs that the caller was allowed to see."""
-        return await self._secrets.reveal_all([keypair.secret_ciphertext for keypair in keypairs])
+    async def secret_keys(self, principal: Principal, keypairs: list[Keypair]) -> dict[str, str]:
+        """Return secret keys by access key, as far as the caller may know them: all for a superadmin, else one's own.
+
+        A domain's administrator must not get at the key of a superadmin who lives in that domain.
+        """
+        shown = [k for k in keypairs if principal.is_superadmin or k.user_id == principal.user_id]
+        revealed = await self._secrets.reveal_all([keypair.secret_ciphertext for keypair in shown])
+        return {keypair.access_key: secret for keypair, secret in zip(shown, revealed, strict=True)}
 
     async def keypair(self, principal: Principal, access_key: str | None) -> Keypair | None:
         """Return the caller's keypair, or another one that the caller may see."""

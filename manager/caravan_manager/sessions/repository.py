@@ -310,6 +310,16 @@ async def find_ends(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, 
     return {row.id: row.terminated_at for row in await tx.execute(wanted)}
 
 
+async def count_live_by_keypair(tx: Transaction, access_keys: Sequence[str]) -> dict[str, int]:
+    """Return how many live sessions each of the keypairs has; one without any is absent."""
+    wanted = (
+        select(sessions.c.access_key, func.count().label("live"))
+        .where(LIVE, sessions.c.access_key.in_(access_keys))
+        .group_by(sessions.c.access_key)
+    )
+    return {row.access_key: row.live for row in await tx.execute(wanted)}
+
+
 async def count_live(tx: Transaction) -> int:
     """Return how many sessions are live."""
     wanted = select(func.count()).select_from(sessions).where(LIVE)

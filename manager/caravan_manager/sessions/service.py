@@ -165,6 +165,11 @@ class SessionsService:
         async with self._begin() as tx:
             return await repository.count_live(tx)
 
+    async def live_counts(self, access_keys: list[str]) -> dict[str, int]:
+        """Return how many live sessions each keypair has; one without any is absent."""
+        async with self._begin() as tx:
+            return await repository.count_live_by_keypair(tx, access_keys)
+
     async def rename(self, principal: Principal, text: str, name: str) -> Session:
         """Give a running session another name."""
         session = await self.one(principal, text)

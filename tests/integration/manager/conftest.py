@@ -23,12 +23,12 @@ from tests.integration.manager.fake_storage import FakeStorageProxy
 
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin, Transaction, beginning, make_engine
+from caravan_manager.db.migrate import upgrade
 from caravan_manager.db.tables import (
     domains,
     images,
     keypair_resource_policies,
     keypairs,
-    metadata,
     project_members,
     project_resource_policies,
     projects,
@@ -165,10 +165,7 @@ async def _administer(server: DatabaseSection, *statements: str) -> None:
 async def template(postgres: DatabaseSection) -> str:
     """The name of an empty database with the manager's tables, to be copied for each test."""
     await _administer(postgres, f"CREATE DATABASE {TEMPLATE}")
-    engine = make_engine(postgres.model_copy(update={"name": TEMPLATE}))
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-    await engine.dispose()
+    await upgrade(postgres.model_copy(update={"name": TEMPLATE}))
     return TEMPLATE
 
 

@@ -6,13 +6,10 @@ from uuid import UUID
 
 from ariadne import ObjectType
 
-from caravan_common.states import SessionStatus
 from caravan_manager.api.graphql.base import ALL, Asked, Info, Listed, Once, Page, as_uuid, bind, nothing, words
-from caravan_manager.people.model import Domain, Keypair, Principal, Project, User, UserStatus
-from caravan_manager.sessions.model import DEAD
+from caravan_manager.people.model import Domain, Keypair, Project, User, UserStatus
 
 queries = ObjectType("Queries")
-_LIVE = [status.value for status in SessionStatus if status not in DEAD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +180,10 @@ async def groups_by_name(_: object, info: Info, name: str, domain_name: str | No
 
 def _keypair_rows(asked: Asked, found: list[Keypair]) -> list[KeypairRow]:
     async def secrets() -> dict[str, str]:
-        shown = [keypair for keypair in found if _may_see_secret(asked.principal, keypair)]
-        revealed = await asked.people.secret_keys(shown)
-        return {keypair.access_key: secret for keypair, secret in zip(shown, revealed, strict=True)}
+        return await asked.people.secret_keys(asked.principal, found)
 
     async def live_sessions() -> dict[str, int]:
-        if len(found) != 1:
-            return {}
-        page = await asked.sessions.list_page(
-            asked.principal,
-            statuses=_LIVE,
-            access_key=found[0].access_key,
-            domain=None,
-            project=None,
-            limit=0,
-            offset=0,
-        )
-        return {found[0].access_key: page.total}
+        return await asked.sessions.live_counts([keypair.access_key for keypair in found])
 
     secret, live = Once(secrets), Once(live_sessions)
     projects = _projects_of(asked, [keypair.user_id for keypair in found])
@@ -233,11 +217,6 @@ def _of_kinds(found: list[Project], kinds: Sequence[str | None] | None) -> list[
     return found if kinds is None else [project for project in found if project.type in kinds]
 
 
-def _may_see_secret(principal: Principal, keypair: Keypair) -> bool:
-    """A domain's administrator must not get at the keys of a superadmin who lives in that domain."""
-    return principal.is_superadmin or keypair.user_id == principal.user_id
-
-
 async def _secret_key(row: KeypairRow) -> str | None:
     return (await row.secrets.get()).get(row.keypair.access_key)
 
@@ -246,8 +225,8 @@ async def _project_names(row: KeypairRow) -> list[str]:
     return [project.name for project in (await row.projects.get())[row.keypair.user_id]]
 
 
-async def _live_sessions(row: KeypairRow) -> int | None:
-    return (await row.live_sessions.get()).get(row.keypair.access_key)
+async def _live_sessions(row: KeypairRow) -> int:
+    return (await row.live_sessions.get()).get(row.keypair.access_key, 0)
 
 
 async def _projects(row: UserRow) -> list[Project]:
