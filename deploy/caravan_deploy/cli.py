@@ -59,7 +59,7 @@ def up(root: Path, ports: dict[str, int], main_job: bool) -> None:
         say("The main job, typed with the official client:")
         result = run_main_job(Client(client, layout, admin, layout.client_home), layout.checkout)
         say(f"result.json, which the container computed:\n{result.strip()}")
-    show_next_steps(layout, str(client))
+    show_next_steps(layout)
     say(f"({time.monotonic() - began:.0f} s)")
 
 

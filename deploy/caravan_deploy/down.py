@@ -7,7 +7,7 @@ from pathlib import Path
 from caravan_deploy.errors import SetupError
 from caravan_deploy.layout import NOWHERE, Layout
 from caravan_deploy.platform.jobs import Platform
-from caravan_deploy.processes import stop_orphans
+from caravan_deploy.processes import orphans_of, stop_orphans
 from caravan_deploy.progress import say, step
 from caravan_deploy.servers.consul import consul_api, consul_daemon
 from caravan_deploy.servers.docker import leave_docker, remove_leftovers
@@ -30,7 +30,9 @@ def take_down(layout: Layout) -> None:
     for daemon in running:
         with step(f"{daemon.name} stopped"):
             daemon.stop()
-    stop_orphans(layout.data / "nomad")
+    if orphans_of(layout.data / "nomad"):
+        with step("tasks that outlived Nomad stopped"):
+            stop_orphans(layout.data / "nomad")
     remove_leftovers(layout)
     leave_docker(layout)
 

@@ -15,6 +15,7 @@ MEBIBYTE = 1024**2
 PLATFORM_MHZ = 2000
 PLATFORM_MEMORY_MB = 2048
 MHZ_PER_CPU = 1000
+CLIENT_VERSION = "25.5.2"
 NOWHERE = Path()
 """In place of a program's path, to ask whether it runs."""
 
@@ -23,6 +24,11 @@ def cache_folder() -> Path:
     """Return the per-user cache that all stacks and checkouts of a user share."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "caravan"
+
+
+def client_folder() -> Path:
+    """Return where the official client's program lies once it is installed."""
+    return cache_folder() / "client" / CLIENT_VERSION / "bin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Daemon:
             return
 
 
-def stop_orphans(nomad_data: Path, patience: float = 10.0) -> None:
+def stop_orphans(nomad_data: Path, patience: float = 4.0) -> None:
     """Stop the tasks that a Nomad which ended badly left behind: processes whose allocation lies below its data."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + patience

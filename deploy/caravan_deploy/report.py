@@ -63,13 +63,13 @@ def show_admin(layout: Layout, admin: Admin) -> None:
     say(f"  file        {layout.admin_file}")
 
 
-def show_next_steps(layout: Layout, client: str) -> None:
+def show_next_steps(layout: Layout) -> None:
     """Print how to go on."""
     say("")
     say(f"Caravan runs at {layout.endpoint}. Go on with the official client:")
     say(f"  source {layout.admin_file}")
-    say(f"  {client} session create --name first -r cpu=1 -r mem=256m {REFERENCE}")
-    say(f"  {client} session list")
+    say(f"  backend.ai session create --name first -r cpu=1 -r mem=256m {REFERENCE}")
+    say("  backend.ai session list")
     say("As an operator: make status, nomad job status, consul catalog services, vault policy list;")
     say("docs/guides/what-is-where.md says where their tokens lie. make down stops everything and keeps the data.")
 

@@ -7,21 +7,20 @@ import venv
 from pathlib import Path
 
 from caravan_deploy.errors import SetupError
-from caravan_deploy.layout import cache_folder
+from caravan_deploy.layout import CLIENT_VERSION, cache_folder, client_folder
 from caravan_deploy.progress import step
 
-VERSION = "25.5.2"
 PYTHON = "3.12"
-REQUIREMENT = f"backend.ai-client=={VERSION}"
+REQUIREMENT = f"backend.ai-client=={CLIENT_VERSION}"
 _PROBE = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != {tuple(map(int, PYTHON.split('.')))})"
 
 
 def ensure_client() -> Path:
     """Return the client's program `backend.ai`; installed the first time. Raises SetupError without Python 3.12."""
-    folder = cache_folder() / "client" / VERSION
+    folder = client_folder().parent
     complete = folder / ".complete"
     if not complete.exists():
-        with step(f"official client {VERSION}: installing it in {folder}"):
+        with step(f"official client {CLIENT_VERSION}: installing it in {folder}"):
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(parents=True, exist_ok=True)
             uv = _ensure_uv()
@@ -41,7 +40,7 @@ def _find_python(uv: Path) -> str:
     if _succeeds([str(uv), "python", "install", "--quiet", PYTHON], limit=300):
         return PYTHON
     raise SetupError(
-        f"the stack is up, but the official client {VERSION} needs Python {PYTHON}, which neither PATH nor "
+        f"the stack is up, but the official client {CLIENT_VERSION} needs Python {PYTHON}, which neither PATH nor "
         f"~/.pyenv has and `uv python install {PYTHON}` could not get: install it and run `make up` again."
     )
 

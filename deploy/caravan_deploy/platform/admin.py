@@ -8,7 +8,7 @@ import string
 from dataclasses import asdict, dataclass
 
 from caravan_deploy.api import Api
-from caravan_deploy.layout import Layout
+from caravan_deploy.layout import Layout, client_folder
 from caravan_deploy.platform.image import KernelImage
 from caravan_deploy.platform.jobs import BOOTSTRAP, Platform
 from caravan_deploy.servers.tokens import write_secret
@@ -45,8 +45,9 @@ def write_admin_file(layout: Layout, admin: Admin) -> None:
         "BACKEND_ACCESS_KEY": admin.access_key,
         "BACKEND_SECRET_KEY": admin.secret_key,
     }
-    head = f"# The first admin: {admin.email}, password {admin.password}\n"
-    write_secret(layout.admin_file, head + "".join(f"export {name}={value}\n" for name, value in values.items()))
+    lines = [f"# The first admin: {admin.email}, password {admin.password}", f'export PATH="$PATH:{client_folder()}"']
+    lines += [f"export {name}={value}" for name, value in values.items()]
+    write_secret(layout.admin_file, "\n".join(lines) + "\n")
     if os.geteuid() == 0 and "SUDO_UID" in os.environ:
         os.chown(layout.admin_file, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
 

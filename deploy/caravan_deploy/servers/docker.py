@@ -11,6 +11,7 @@ from caravan_deploy.layout import Layout
 from caravan_deploy.processes import Daemon, clean_environment
 from caravan_deploy.progress import wait_for
 
+CLUSTER_LABEL = "ai.caravan.cluster"
 SHARED = Path("/run/caravan")
 ADDRESS_POOL = "base=10.64.0.0/12,size=24"
 
@@ -75,14 +76,14 @@ def leave_docker(layout: Layout) -> None:
 
 
 def remove_leftovers(layout: Layout) -> None:
-    """Remove containers and networks that carry this stack's label."""
+    """Remove the networks that carry this stack's label, and the sessions' containers in them."""
     if not docker_answers():
         return
-    label = f"label=ai.caravan.cluster={layout.name}"
-    containers = docker("ps", "-aq", "--filter", label).split()
+    networks = docker("network", "ls", "-q", "--filter", f"label={CLUSTER_LABEL}={layout.name}").split()
+    inside = [word for network in networks for word in ("--filter", f"network={network}")]
+    containers = docker("ps", "-aq", *inside).split() if networks else []
     if containers:
         docker("rm", "-f", *containers, limit=120)
-    networks = docker("network", "ls", "-q", "--filter", label).split()
     if networks:
         docker("network", "rm", *networks)
 
