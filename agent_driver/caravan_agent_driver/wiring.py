@@ -8,7 +8,7 @@ from aiohttp import web
 from caravan_agent_driver.api.hooks import hooks_door
 from caravan_agent_driver.api.kernels import manager_door
 from caravan_agent_driver.config import SUBNET_PREFIX, AgentConfig
-from caravan_agent_driver.docker.containers import follow_log
+from caravan_agent_driver.docker.containers import container_log
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.networks import SessionNetworks
 from caravan_agent_driver.events import RedisStream, Reporter
@@ -52,7 +52,7 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
     scratch = Scratch(config.state_dir / "scratches", config.uid, config.gid)
     volumes = {name: section.path for name, section in config.volumes.items()}
     network = SessionNetwork(SessionNetworks(engine, config.cluster, config.network_pool, SUBNET_PREFIX), store)
-    logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(follow_log, engine), background)
+    logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(container_log, engine), background)
     preparation = Preparation(
         store,
         scratch,

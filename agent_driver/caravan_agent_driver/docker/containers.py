@@ -131,9 +131,9 @@ async def follow_events(engine: Engine, since: datetime) -> AsyncIterator[Contai
                 yield event
 
 
-async def follow_log(engine: Engine, container: str) -> AsyncIterator[bytes]:
-    """Yield what the container wrote, from its start, until it ends."""
+async def container_log(engine: Engine, container: str, *, follow: bool) -> AsyncIterator[bytes]:
+    """Yield what the container wrote, as far as Docker has it: until now, or with ``follow`` until it ends."""
     frames = Frames()
-    query = {"follow": "1", "stdout": "1", "stderr": "1"}
+    query = {"follow": "1" if follow else "0", "stdout": "1", "stderr": "1"}
     async for chunk in engine.stream(f"/containers/{container}/logs", query):
         yield frames.feed(chunk)

@@ -3,10 +3,11 @@
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -19,8 +20,13 @@ log = structlog.get_logger()
 
 _NOMAD_LOG = re.compile(r"main\.std(?:out|err)\.(\d+)")
 
-Follow = Callable[[str], AsyncIterator[bytes]]
-"""Yields what a container wrote from its start, given its ID. Raises DockerError."""
+
+class Source(Protocol):
+    """Docker's log of a container."""
+
+    def __call__(self, container: str, *, follow: bool) -> AsyncIterator[bytes]:
+        """Yield what the container wrote from its start, with ``follow`` until it ends. Raises DockerError."""
+        ...
 
 
 class BoundedLog:
@@ -95,10 +101,10 @@ def _written(folder: Path) -> float:
 class KernelLogs:
     """The logs of this node's kernels below ``root``, at most ``limit`` bytes each."""
 
-    def __init__(self, root: Path, limit: int, follow: Follow, background: Background) -> None:
+    def __init__(self, root: Path, limit: int, source: Source, background: Background) -> None:
         self._root = root
         self._limit = limit
-        self._follow = follow
+        self._source = source
         self._background = background
         self._following: dict[UUID, asyncio.Task[None]] = {}
 
@@ -136,14 +142,22 @@ class KernelLogs:
         kept.append(content)
 
     async def _keep(self, kernel: UUID, container: str) -> None:
-        """Docker's log begins with the container's first output, so an earlier agent's part is written anew."""
-        kept = BoundedLog(self._root / str(kernel), self._limit)
-        begun = False
+        """Keep the log while the container runs, and once more when it has ended.
+
+        Docker 20.10 leaves parts of a followed log out when it rotates the file; read at the end it is whole.
+        """
         try:
-            async for written in self._follow(container):
-                if not begun:
-                    await asyncio.to_thread(kept.restart)
-                    begun = True
-                await asyncio.to_thread(kept.append, written)
+            await self._copy(kernel, self._source(container, follow=True))
+            await self._copy(kernel, self._source(container, follow=False))
         except DockerError as err:
             log.info("log.not_followed", kernel=str(kernel), container=container[:12], error=str(err))
+
+    async def _copy(self, kernel: UUID, written: AsyncIterator[bytes]) -> None:
+        """Docker's log begins with the container's first output, so what was kept before is written anew."""
+        kept = BoundedLog(self._root / str(kernel), self._limit)
+        begun = False
+        async for part in written:
+            if not begun:
+                await asyncio.to_thread(kept.restart)
+                begun = True
+            await asyncio.to_thread(kept.append, part)

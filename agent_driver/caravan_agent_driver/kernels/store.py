@@ -10,6 +10,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from caravan_agent_driver.kernels.model import Kernel
+from caravan_agent_driver.tasks import to_its_end
 
 log = structlog.get_logger()
 
@@ -139,9 +140,9 @@ class KernelStore:
         path = self._folder / f"{kernel}.json"
         self._unsaved.discard(kernel)
         if record is None:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            await to_its_end(path.unlink, True)
         else:
-            await asyncio.to_thread(write_atomically, path, _RECORD.dump_json(record), 0o600)
+            await to_its_end(write_atomically, path, _RECORD.dump_json(record), 0o600)
 
     def _tell(self, kernel: UUID) -> None:
         for listener in self._listeners:
