@@ -76,7 +76,18 @@ class NomadCluster:
 
     async def register(self, job: Job) -> None:
         """Register the job; doing it twice is doing it once. Raises JobRefusedError."""
-        await self._ask(lambda: self._client.jobs.register_job({"Job": job}))
+        try:
+            await self._ask(lambda: self._client.jobs.register_job({"Job": job}))
+        except UnavailableError:
+            await self._refuse_invalid(job)
+            raise
+
+    async def _refuse_invalid(self, job: Job) -> None:
+        """Raise JobRefusedError for a job that is wrong in itself: Nomad answers 500 to that, as to an outage."""
+        answer = await self._ask(lambda: self._client.validate.validate_job({"Job": job}))
+        complaints: list[str] | None = answer.json().get("ValidationErrors")
+        if complaints:
+            raise JobRefusedError("; ".join(complaints))
 
     async def parse(self, hcl: str) -> Job:
         """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""

@@ -1,0 +1,75 @@
+"""What the manager may rely on of Nomad: the same tests for the real one and for the fake."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from tests.fakes.nomad import FakeNomad
+from tests.unit.manager.sessions_made import LATER, pending
+
+from caravan_common.ids import job_id
+from caravan_common.nomad.client import Job, JobRefusedError, Nomad, NomadCluster
+from caravan_deploy.second import Stack
+from caravan_manager.compiler.job import compile_job
+
+REPOSITORY = Path(__file__).parents[2]
+SKELETON = json.loads((REPOSITORY / "tests/golden/skeleton.json").read_text())
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+def nomad(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Nomad:
+    """Give one of the two."""
+    if request.param == "fake":
+        return FakeNomad()
+    return _real(request.getfixturevalue("stack"), monkeypatch)
+
+
+def _real(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> NomadCluster:
+    monkeypatch.setenv("NOMAD_TOKEN", stack.tokens.nomad_management)
+    return NomadCluster(stack.layout.url(stack.layout.ports.nomad_http), "caravan")
+
+
+def _job() -> Job:
+    """A job for a node that does not exist: Nomad takes it, and runs nothing."""
+    session = replace(pending(), id=uuid4())
+    placed = session.scheduled({session.main_kernel.id: "nowhere"}, LATER)
+    return compile_job(placed, {"nowhere": uuid4()}, SKELETON)
+
+
+async def test_a_registered_job_is_listed_and_registering_it_again_changes_nothing(nomad: Nomad) -> None:
+    job = _job()
+    await nomad.register(job)
+    await nomad.register(job)
+    (listed,) = [state for state in await nomad.list_jobs() if state.id == job["ID"]]
+    assert not listed.stopped
+    await nomad.stop(job["ID"])
+
+
+async def test_a_stopped_job_is_dead_and_stopping_it_again_is_harmless(nomad: Nomad) -> None:
+    job = _job()
+    await nomad.register(job)
+    await nomad.stop(job["ID"])
+    await nomad.stop(job["ID"])
+    (listed,) = [state for state in await nomad.list_jobs() if state.id == job["ID"]]
+    assert (listed.status, listed.stopped) == ("dead", True)
+
+
+async def test_stopping_an_unknown_job_is_harmless(nomad: Nomad) -> None:
+    await nomad.stop(job_id(uuid4()))
+
+
+async def test_a_job_that_cannot_be_is_refused(nomad: Nomad) -> None:
+    job = _job()
+    job["TaskGroups"] = []
+    with pytest.raises(JobRefusedError, match="task groups"):
+        await nomad.register(job)
+
+
+@pytest.mark.stack
+async def test_the_golden_skeleton_is_what_nomad_makes_of_the_hcl(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hcl = (REPOSITORY / "jobs/session/session.nomad.hcl").read_text()
+    assert await _real(stack, monkeypatch).parse(hcl) == SKELETON
