@@ -1,10 +1,21 @@
 """What all tests share: one whole stack of their own for the whole run, started when the first test asks for it."""
 
+import signal
 from collections.abc import Generator
+from types import FrameType
 
 import pytest
 
 from caravan_deploy.second import Stack, second_stack
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end a run as Ctrl-C does: fixtures take down what they started."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 @pytest.fixture(scope="session")

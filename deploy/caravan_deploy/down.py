@@ -34,6 +34,7 @@ def take_down(layout: Layout) -> None:
         with step("tasks that outlived Nomad stopped"):
             stop_orphans(layout.data / "nomad")
     remove_leftovers(layout)
+    _unmount_below(layout.root)
     leave_docker(layout)
 
 
@@ -47,7 +48,7 @@ def clean(layout: Layout) -> None:
 
 
 def _unmount_below(root: Path) -> None:
-    """Unmount what tasks left mounted, so that removing the folder removes nothing behind a mount."""
+    """Unmount what tasks left mounted, their secrets above all: as after a reboot, and nothing lies behind a mount."""
     rows = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     targets = [row.split()[4].replace("\\040", " ") for row in rows]
     for target in sorted((t for t in targets if Path(t).is_relative_to(root)), key=len, reverse=True):
