@@ -34,10 +34,10 @@ clean: venv ## Stop Caravan and remove its data
 	@$(STACK) clean
 
 test: venv ## Run the tests on a real stack of their own; TESTS="-k name" for options
-	@$(PYTEST) -m "not slow" $(TESTS)
+	@$(PYTEST) -m "not slow and not bench" $(TESTS)
 
 test-all: venv ## Run the tests and those that take long
-	@$(PYTEST) $(TESTS)
+	@$(PYTEST) -m "not bench" $(TESTS)
 
 bench: venv ## Measure, and print one line a bar
 	@$(PYTEST) -m bench tests/bench -s $(TESTS)
