@@ -56,9 +56,14 @@ chmod 755 "$policy"
 began=$(date +%s)
 say "caravan: installing with apt: $missing"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
+log=$(mktemp)
 # shellcheck disable=SC2086 - one word a package
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
+  tail -n 5 "$log" >&2
+  say "caravan: apt could not install them; $log says all that it said"
+  exit 1
+fi
+rm -f "$log"
 if [ -d /run/systemd/system ]; then
   for service in postgresql redis-server haproxy; do
     case " $missing " in *" $service "*) systemctl disable --quiet "$service" || true ;; esac
