@@ -69,6 +69,8 @@ class SchedulerSection(Section):
     interval_seconds: float = Field(default=2, gt=0, le=60)
     sweep_seconds: float = Field(default=60, gt=0, le=3600)
     node_lost_seconds: float = Field(default=30, gt=0)
+    start_limit_seconds: float = Field(default=900, gt=0)
+    """How long a placed session may take until its containers run, pulling the image included."""
 
 
 class ManagerConfig(Section):

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from redis.asyncio import Redis
@@ -14,14 +14,14 @@ from caravan_common.consul.leader import Leadership
 from caravan_common.nomad.client import NomadCluster
 from caravan_common.vault.transit import Transit
 from caravan_manager.compiler.skeleton import Skeleton
-from caravan_manager.config import ManagerConfig
+from caravan_manager.config import ManagerConfig, SchedulerSection
 from caravan_manager.db.engine import beginning, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
-from caravan_manager.reconcile.sweeper import Sweeper
+from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions.moves import SessionMoves
@@ -86,6 +86,14 @@ def make_redis(config: ManagerConfig) -> Redis:
     )
 
 
+def _limits(section: SchedulerSection) -> Limits:
+    return Limits(
+        every=timedelta(seconds=section.sweep_seconds),
+        node_silence=timedelta(seconds=section.node_lost_seconds),
+        start=timedelta(seconds=section.start_limit_seconds),
+    )
+
+
 def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
     engine = make_engine(config.database)
@@ -111,13 +119,7 @@ def wire(config: ManagerConfig) -> Wired:
     return Wired(
         services=services,
         scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
-        sweeper=Sweeper(
-            moves,
-            nomad,
-            nodes,
-            every_seconds=config.scheduler.sweep_seconds,
-            lost_after_seconds=config.scheduler.node_lost_seconds,
-        ),
+        sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
         agent_watcher=AgentWatcher(redis, config.redis.stream, me, nodes, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
         engine=engine,

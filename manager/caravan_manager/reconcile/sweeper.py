@@ -1,96 +1,106 @@
-"""Compares PostgreSQL with Nomad once a minute, and mends what the streams missed. The comparison is the truth."""
+"""Compares PostgreSQL with Nomad and the agents once a minute, and mends what the streams missed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from caravan_common.errors import CaravanError
 from caravan_common.ids import job_id, session_of
-from caravan_common.nomad.client import JobState, Nomad
-from caravan_common.states import SessionStatus
+from caravan_common.nomad.client import Nomad
+from caravan_common.states import NodeStatus
+from caravan_manager.nodes import repository as nodes
+from caravan_manager.nodes.agents import Agents
+from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node
 from caravan_manager.sessions import repository
-from caravan_manager.sessions.model import ON_NODES, Session
+from caravan_manager.sessions.model import ON_NODES
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
 
-GRACE = timedelta(seconds=20)
-"""A session that moved so recently may still be on its way into or out of Nomad."""
-SUBMITTED = tuple(ON_NODES - {SessionStatus.SCHEDULED})
+AT_ONCE = 16
+"""How many agents are asked at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mending:
-    """What a comparison found: jobs that no live session wants, and sessions whose job is over or gone."""
+class Limits:
+    """How often the sweep runs, how long a node may be silent, and how long a session may take to start."""
 
-    orphans: tuple[str, ...]
-    vanished: tuple[UUID, ...]
-
-
-def compare(
-    sessions: Sequence[Session], jobs: Sequence[JobState], ends: Mapping[UUID, datetime | None], now: datetime
-) -> Mending:
-    """Find the differences. Pure.
-
-    ``ends`` says when each job's session ended, None for a live one; a session that nobody knows is absent. A job goes
-    on for a moment after its session, to clean up.
-    """
-    orphans: list[str] = []
-    for job in jobs:
-        session = session_of(job.id)
-        if session is None or job.status == "dead" or job.stopped:
-            continue
-        ended = ends.get(session)
-        if session not in ends or (ended is not None and now - ended > GRACE):
-            orphans.append(job.id)
-    settled = [s for s in sessions if now - s.status_changed > GRACE]
-    listed = {job.id: job for job in jobs}
-    over = [s.id for s in settled if (known := listed.get(job_id(s.id))) is None or known.status == "dead"]
-    return Mending(tuple(orphans), tuple(over))
+    every: timedelta
+    node_silence: timedelta
+    start: timedelta
 
 
 class Sweeper:
     """The loop of comparisons."""
 
     def __init__(
-        self, moves: SessionMoves, nomad: Nomad, nodes: NodesService, *, every_seconds: float, lost_after_seconds: float
+        self, moves: SessionMoves, nomad: Nomad, agents: Agents, node_service: NodesService, limits: Limits
     ) -> None:
         self._moves = moves
         self._nomad = nomad
-        self._nodes = nodes
-        self._every = every_seconds
-        self._lost_after = timedelta(seconds=lost_after_seconds)
+        self._agents = agents
+        self._nodes = node_service
+        self._limits = limits
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Sweep for ever."""
         while True:
-            await asyncio.sleep(self._every)
-            try:
-                await self.sweep()
-            except (CaravanError, SQLAlchemyError, OSError):
-                log.exception("sweep.failed")
+            await asyncio.sleep(self._limits.every.total_seconds())
+            for sweep in (self._mark_lost_nodes, self.sweep_jobs, self.sweep_nodes):
+                try:
+                    await sweep()
+                except (CaravanError, SQLAlchemyError, OSError):
+                    log.exception("sweep.failed", what=sweep.__name__)
 
-    async def sweep(self) -> Mending:
-        """Compare once, mend, and return what was found."""
-        now = self._moves.clock()
-        for name in await self._nodes.mark_lost(now - self._lost_after):
+    async def _mark_lost_nodes(self) -> None:
+        for name in await self._nodes.mark_lost(self._moves.clock() - self._limits.node_silence):
             log.warning("node.lost", node=name)
-        # Jobs first: a session that is submitted after this has no job in the list, but is younger than the grace.
+
+    async def sweep_jobs(self) -> Differences:
+        """Compare sessions with Nomad's jobs once, mend, and return what was found."""
         jobs = await self._nomad.list_jobs()
         async with self._moves.begin() as tx:
-            submitted = await repository.list_by_status(tx, SUBMITTED)
+            placed = await repository.list_by_status(tx, tuple(ON_NODES))
             ends = await repository.find_ends(tx, [s for job in jobs if (s := session_of(job.id)) is not None])
-        found = compare(submitted, jobs, ends, now)
+        found = compare_with_nomad(placed, jobs, ends, self._moves.clock(), self._limits.start)
         for orphan in found.orphans:
             log.warning("sweep.orphan_job", job=orphan)
             await self._nomad.stop(orphan)
         for session in found.vanished:
             log.warning("sweep.vanished_session", session=str(session))
             await self._moves.apply(session, lambda s, at: s.vanished("lost", at))
+        for session in found.late:
+            log.warning("sweep.late_session", session=str(session))
+            await self._moves.apply(session, lambda s, at: s.refused("it did not start in time", at))
+            await self._nomad.stop(job_id(session))
         return found
+
+    async def sweep_nodes(self) -> None:
+        """Have each agent forget the kernels whose sessions are over."""
+        async with self._moves.begin() as tx:
+            alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
+        await self._each(alive)
+
+    async def _each(self, alive: Sequence[Node]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for node in alive:
+                group.create_task(self._sweep_node(node))
+
+    async def _sweep_node(self, node: Node) -> None:
+        async with self._at_once:
+            try:
+                held = (await self._agents.kernels(node.url)).kernels
+                async with self._moves.begin() as tx:
+                    ends = await repository.find_ends(tx, [kernel.session for kernel in held])
+                for kernel in left_on_node(held, ends, self._moves.clock()):
+                    log.warning("sweep.left_kernel", node=node.name, kernel=str(kernel))
+                    await self._agents.forget(node.url, kernel)
+            except CaravanError as err:
+                log.warning("sweep.node_skipped", node=node.name, error=str(err))

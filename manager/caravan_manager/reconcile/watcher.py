@@ -47,8 +47,8 @@ async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
         try:
             await act()
             pause = FIRST_PAUSE_SECONDS
-        except (RedisError, SQLAlchemyError, UnavailableError, OSError) as err:
-            log.warning("stream.broken", stream=name, error=str(err), pause=pause)
+        except* (RedisError, SQLAlchemyError, UnavailableError, OSError) as errors:
+            log.warning("stream.broken", stream=name, error=str(errors.exceptions[0]), pause=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -179,6 +179,7 @@ class Scheduler:
             await self._refuse(session, reason)
 
     async def _refuse(self, session: Session, reason: str) -> None:
+        """End the session; what its agents prepared already is left to the sweep."""
         log.error("session.refused", session=str(session.id), reason=reason)
         await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
         await self._cluster.nomad.stop(job_id(session.id))

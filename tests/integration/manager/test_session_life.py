@@ -24,7 +24,7 @@ from caravan_manager.db.tables import audit_log
 from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal, ProjectNotFoundError
-from caravan_manager.reconcile.sweeper import Sweeper
+from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.model import (
@@ -41,6 +41,7 @@ from caravan_manager.vfolders.service import VFoldersService
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 NODE = "7d9b2c5e-0000-4000-8000-000000000001"
+LIMITS = Limits(every=timedelta(seconds=60), node_silence=timedelta(seconds=30), start=timedelta(minutes=15))
 URL = "http://127.0.0.1:6011"
 IMAGE = "caravan/python:3.11-bookworm"
 
@@ -119,7 +120,7 @@ def manager(begin: Begin) -> Manager:
         scheduler=Scheduler(
             begin, moves, Cluster(nomad, agents, skeleton), Leadership("http://127.0.0.1:1", "k", "n"), 0.05
         ),
-        sweeper=Sweeper(moves, nomad, nodes, every_seconds=60, lost_after_seconds=30),
+        sweeper=Sweeper(moves, nomad, agents, nodes, LIMITS),
         nodes=nodes,
         nomad=nomad,
         agents=agents,
@@ -398,11 +399,35 @@ async def test_the_sweep_ends_sessions_without_jobs_and_jobs_without_sessions(
     orphan = job_id(UUID(int=99))
     manager.nomad.jobs = {orphan: JobState(orphan, "running", stopped=False)}
     manager.clock.now += timedelta(minutes=5)
-    found = await manager.sweeper.sweep()
+    found = await manager.sweeper.sweep_jobs()
     assert (found.orphans, found.vanished) == ((orphan,), (made.id,))
     gone = await manager.session(made.id)
     assert (gone.status, gone.result) == (SessionStatus.TERMINATED, SessionResult.FAILURE)
     assert manager.nomad.jobs[orphan].stopped
+
+
+@pytest.mark.parametrize("submitted", [True, False])
+async def test_a_session_that_never_starts_ends_as_an_error(manager: Manager, user: Principal, submitted: bool) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    manager.agents.silent = not submitted
+    await manager.scheduler.pass_once()
+    manager.clock.now += timedelta(minutes=16)
+    assert (await manager.sweeper.sweep_jobs()).late == (made.id,)
+    late = await manager.session(made.id)
+    assert (late.status, late.status_info) == (SessionStatus.ERROR, "failed-to-start")
+    assert all(job.stopped for job in manager.nomad.jobs.values())
+
+
+async def test_the_sweep_has_agents_forget_kernels_of_dead_sessions(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    kept = await manager.started((await manager.service.create(user, request("kept"))).session.id)
+    gone = await manager.started((await manager.service.create(user, request("gone"))).session.id)
+    await manager.service.destroy(user, "gone", forced=True)
+    manager.clock.now += timedelta(minutes=1)
+    await manager.sweeper.sweep_nodes()
+    assert {kernel for _, kernel in manager.agents.specs} == {kept.main_kernel.id}
+    assert gone.main_kernel.id != kept.main_kernel.id
 
 
 async def test_a_silent_node_is_lost_and_comes_back(manager: Manager, admin: Principal) -> None:

@@ -1,16 +1,25 @@
-"""The comparison of PostgreSQL with Nomad finds exactly what is wrong."""
+"""The comparison of PostgreSQL with Nomad and the agents finds exactly what is wrong."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from tests.unit.manager.sessions_made import LATER, pending, running
+from tests.unit.manager.sessions_made import LATER, pending, running, submitted
 
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import JobState
-from caravan_manager.reconcile.sweeper import GRACE, compare
+from caravan_common.wire.agent import KernelState
+from caravan_manager.reconcile.comparison import GRACE, Differences, Ends, compare_with_nomad, left_on_node
+from caravan_manager.sessions.model import Session
 
 NOW = LATER + timedelta(minutes=5)
+
+
+START_LIMIT = timedelta(minutes=15)
+
+
+def compare(sessions: list[Session], jobs: list[JobState], ends: Ends, now: datetime) -> Differences:
+    return compare_with_nomad(sessions, jobs, ends, now, START_LIMIT)
 
 
 def job(session: UUID, status: str = "running", *, stopped: bool = False) -> JobState:
@@ -49,3 +58,27 @@ def test_a_session_whose_job_is_over_or_gone_has_vanished() -> None:
 def test_a_session_that_moved_just_now_gets_time() -> None:
     fresh = replace(running(pending()), status_changed=NOW - GRACE / 2)
     assert compare([fresh], [], {}, NOW).vanished == ()
+
+
+def test_a_placed_session_that_is_not_submitted_yet_needs_no_job() -> None:
+    session = pending()
+    placed = session.scheduled({session.main_kernel.id: "node1"}, LATER)
+    assert compare([placed], [], {}, NOW).vanished == ()
+
+
+def test_a_session_that_does_not_start_in_time_is_late_and_not_lost() -> None:
+    session = submitted(pending())
+    long_ago = replace(session, status_changed=NOW - START_LIMIT * 2)
+    found = compare([long_ago, running(pending())], [], {}, NOW)
+    assert found.late == (long_ago.id,)
+    assert long_ago.id not in found.vanished
+
+
+def test_a_kernel_whose_session_is_over_is_left_on_its_node() -> None:
+    live, over, just_over, unknown = uuid4(), uuid4(), uuid4(), uuid4()
+    held = [
+        KernelState(session=s, kernel=UUID(int=i), state="prepared")
+        for i, s in enumerate([live, over, just_over, unknown])
+    ]
+    ends = {live: None, over: LATER, just_over: NOW - GRACE / 2}
+    assert left_on_node(held, ends, NOW) == [UUID(int=1), UUID(int=3)]

@@ -1,0 +1,67 @@
+"""What the sweep finds: where PostgreSQL, Nomad and the agents disagree. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from caravan_common.ids import job_id, session_of
+from caravan_common.nomad.client import JobState
+from caravan_common.states import SessionStatus
+from caravan_common.wire.agent import KernelState
+from caravan_manager.sessions.model import STARTING, Session
+
+GRACE = timedelta(seconds=20)
+"""A session that moved so recently may still be on its way into or out of Nomad."""
+
+Ends = Mapping[UUID, datetime | None]
+"""When each session ended, None for a live one; a session that nobody knows is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Jobs that no live session wants, sessions whose job is over or gone, and sessions that take too long to start."""
+
+    orphans: tuple[str, ...]
+    vanished: tuple[UUID, ...]
+    late: tuple[UUID, ...]
+
+
+def compare_with_nomad(
+    sessions: Sequence[Session], jobs: Sequence[JobState], ends: Ends, now: datetime, start_limit: timedelta
+) -> Differences:
+    """Find what differs between the sessions that hold nodes and Nomad's jobs.
+
+    ``jobs`` was read before ``sessions``: a younger session has no job in it, and is inside the grace.
+    """
+    listed = {job.id: job for job in jobs}
+    orphans = [
+        job.id
+        for job in jobs
+        if (session := session_of(job.id)) is not None
+        and job.status != "dead"
+        and not job.stopped
+        and _is_over(session, ends, now)
+    ]
+    late = [s.id for s in sessions if s.status in STARTING and now - s.status_changed > start_limit]
+    vanished = [s.id for s in sessions if s.id not in late and _has_vanished(s, listed, now)]
+    return Differences(tuple(orphans), tuple(vanished), tuple(late))
+
+
+def left_on_node(kernels: Sequence[KernelState], ends: Ends, now: datetime) -> list[UUID]:
+    """Return the kernels that an agent still holds although their session is over."""
+    return [kernel.kernel for kernel in kernels if _is_over(kernel.session, ends, now)]
+
+
+def _is_over(session: UUID, ends: Ends, now: datetime) -> bool:
+    """A session's job and kernels go on for a moment after its end, to clean up."""
+    ended = ends.get(session)
+    return session not in ends or (ended is not None and now - ended > GRACE)
+
+
+def _has_vanished(session: Session, listed: Mapping[str, JobState], now: datetime) -> bool:
+    """A session that was submitted must have a job that is not over."""
+    if session.status is SessionStatus.SCHEDULED or now - session.status_changed <= GRACE:
+        return False
+    known = listed.get(job_id(session.id))
+    return known is None or known.status == "dead"
