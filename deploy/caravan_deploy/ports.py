@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import socket
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ BLOCK_SIZE = 100
 FIRST_BLOCK = 26000
 LAST_BLOCK = 29900
 LISTENING = "0A"
+ENDING_PATIENCE = 2.0
 
 
 def is_free(port: int) -> bool:
@@ -30,13 +32,34 @@ def is_free(port: int) -> bool:
 
 
 def refuse_taken(wanted: Mapping[str, int]) -> None:
-    """Raise SetupError that names the first port that somebody else holds, and who that could be."""
+    """Raise SetupError that names the first port that somebody else holds, and who that could be.
+
+    A port of a process that is just ending is waited for.
+    """
     for name, port in wanted.items():
-        if not is_free(port):
+        if not _gets_free(port):
             raise SetupError(
                 f"port {port} ({name}) is taken by {holder(port)}: stop it, or choose another port with "
                 f"`caravan-stack up --port {name}=<number>`."
             )
+
+
+def _gets_free(port: int) -> bool:
+    deadline = time.monotonic() + ENDING_PATIENCE
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def answers(host: str, port: int) -> bool:
+    """Say whether somebody takes connections there."""
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def holder(port: int) -> str:

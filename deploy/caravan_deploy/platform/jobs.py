@@ -10,6 +10,7 @@ from typing import Any
 from caravan_deploy.api import Api
 from caravan_deploy.errors import SetupError
 from caravan_deploy.layout import LOOPBACK, Layout
+from caravan_deploy.ports import answers
 from caravan_deploy.progress import wait_for
 from caravan_deploy.servers.access import PLATFORM_NAMESPACE, SESSIONS_NAMESPACE
 
@@ -17,7 +18,8 @@ STORES = ("postgres", "redis")
 SERVICES = ("caravan-storage", "caravan-agent", "caravan-manager")
 BOOTSTRAP = "caravan-bootstrap"
 PARSE = "/v1/jobs/parse"
-GIVE_UP_AFTER_RESTARTS = 3
+GIVE_UP_AFTER_RESTARTS = 6
+"""After a crash a task restarts a few times until its neighbours are up and its configuration names where they are."""
 POSTGRES_PROGRAMS = "*/bin/initdb"
 
 
@@ -79,9 +81,14 @@ class Platform:
             wait_for(f"jobs of the namespace {namespace} do not stop", partial(self._quiet, namespace), 45)
 
     def passing(self, service: str) -> bool:
-        """Say whether Consul knows the service and all its checks pass."""
+        """Say whether Consul knows the service, all its checks pass, and it answers.
+
+        After a crash the catalogue shows the checks of the run before until they are run again.
+        """
         entries = self.consul.call("GET", f"/v1/health/service/{service}")
-        return bool(entries) and all(check["Status"] == "passing" for entry in entries for check in entry["Checks"])
+        passing = all(check["Status"] == "passing" for entry in entries for check in entry["Checks"])
+        places = [(entry["Service"]["Address"] or LOOPBACK, entry["Service"]["Port"]) for entry in entries]
+        return bool(entries) and passing and all(answers(host, port) for host, port in places)
 
     def where(self, service: str) -> list[str]:
         """Return the addresses of the service, as in Consul's catalogue."""

@@ -22,17 +22,17 @@ SHORT_JOB = """
 job "brief" {
   group "brief" {
     network {
-      port "nothing" {}
+      port "web" {}
     }
     service {
       name = "brief"
-      port = "nothing"
+      port = "web"
     }
-    task "sleep" {
+    task "web" {
       driver = "raw_exec"
       config {
-        command = "sleep"
-        args    = ["600"]
+        command = "python3"
+        args    = ["-m", "http.server", "--bind", "127.0.0.1", "${NOMAD_PORT_web}"]
       }
       resources {
         cpu    = 10
