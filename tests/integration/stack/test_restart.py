@@ -52,12 +52,13 @@ def test_data_survives_down_and_up(own: Stack, tmp_path: Path) -> None:
 
 
 def test_down_after_nomad_was_killed_leaves_nothing_running(own: Stack, tmp_path: Path) -> None:
+    own.client(tmp_path).must("vfolder", "create", "kept", "local:volume1")
     os.kill(_daemon_pids(own)[0], signal.SIGKILL)
     take_down(own.layout)
     assert orphans_of(own.layout.data / "nomad") == []
     take_down(own.layout)
     _up(own)
-    assert _folders(own, tmp_path) is not None
+    assert "kept" in _folders(own, tmp_path)
 
 
 def test_up_takes_over_the_tasks_of_servers_that_were_killed(own: Stack, tmp_path: Path) -> None:
