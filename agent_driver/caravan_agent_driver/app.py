@@ -14,7 +14,7 @@ from caravan_agent_driver.runtime import install
 from caravan_agent_driver.tasks import Background
 from caravan_agent_driver.wiring import Agent, make_agent
 from caravan_common.errors import ConfigurationError
-from caravan_common.service import serving, until_stopped
+from caravan_common.service import end, serving, until_stopped
 
 log = structlog.get_logger()
 
@@ -74,10 +74,9 @@ async def _loops(agent: Agent) -> AsyncGenerator[None]:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            await end(tasks)
             await agent.reporter.drain(DRAIN_SECONDS)
-            reporting.cancel()
+            await end([reporting])
     await say_goodbye(agent.node, agent.stream)
 
 

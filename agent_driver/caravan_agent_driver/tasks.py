@@ -7,6 +7,8 @@ from typing import ParamSpec, Self
 
 import structlog
 
+from caravan_common.service import end
+
 log = structlog.get_logger()
 
 Arguments = ParamSpec("Arguments")
@@ -26,8 +28,7 @@ class Background:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await end(self._tasks)
         await self._group.__aexit__(kind, error, trace)
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

@@ -33,8 +33,11 @@ def problem_response(error: CaravanError) -> web.Response:
 
 def invalid_parameters(error: ValidationError) -> InvalidParametersError:
     """Say in Caravan's own error which fields of a message are wrong, without repeating their values."""
-    wrong = {".".join(str(part) for part in e["loc"]) or "body": e["msg"] for e in error.errors(include_input=False)}
-    return InvalidParametersError("; ".join(f"{name}: {why}" for name, why in wrong.items()), **wrong)
+    wrong = {
+        ".".join(str(part) for part in e["loc"]) or "body": "is required" if e["type"] == "missing" else e["msg"]
+        for e in error.errors(include_input=False)
+    }
+    return InvalidParametersError("Input validation error", data=wrong)
 
 
 def _translate(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -13,6 +13,8 @@ _SLOT_NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)?$")
 
 BYTES_SLOTS = frozenset({"mem"})
 LARGEST = Decimal(2) ** 63 - 1
+DECIMALS = 6
+"""The finest part of a slot that can be asked for."""
 
 
 def parse_bytes(text: str) -> int:
@@ -33,7 +35,7 @@ def _amount(name: str, value: object) -> Decimal:
             amount = Decimal(str(value))
         except InvalidOperation as err:
             raise InvalidParametersError(f"{value!r} is not an amount of {name}", slot=name) from err
-    if not amount.is_finite() or not 0 <= amount <= LARGEST:
+    if not amount.is_finite() or not 0 <= amount <= LARGEST or amount != round(amount, DECIMALS):
         raise InvalidParametersError(f"{value!r} is not a possible amount of {name}", slot=name)
     return amount
 

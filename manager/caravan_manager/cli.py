@@ -12,7 +12,7 @@ import uvloop
 from caravan_common.config import load_config
 from caravan_common.errors import CaravanError
 from caravan_common.logs import configure_logs
-from caravan_common.service import Listener, run, serving, until_stopped
+from caravan_common.service import Listener, end, run, serving, until_stopped
 from caravan_manager.api.rest.information import ManagerIdentity
 from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
@@ -84,8 +84,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
         log.info("manager.serving", addresses=addresses)
         await stop.wait()
         log.info("manager.stopping")
-        for task in tasks:
-            task.cancel()
+        await end(tasks)
 
 
 def main() -> None:

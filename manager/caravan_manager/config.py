@@ -32,7 +32,6 @@ class NomadSection(Section):
 
     address: str
     namespace: str = "caravan"
-    node_pool: str = "all"
 
 
 class ConsulSection(Section):

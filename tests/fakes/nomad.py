@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from caravan_common.errors import UnavailableError
 from caravan_common.nomad.client import Job, JobRefusedError, JobState
+from caravan_common.nomad.events import AllocationEnded
 
 
 @dataclass
@@ -12,6 +13,7 @@ class FakeNomad:
 
     jobs: dict[str, JobState] = field(default_factory=dict)
     registered: list[Job] = field(default_factory=list)
+    allocations: dict[str, list[AllocationEnded]] = field(default_factory=dict)
     silent: bool = False
     refusal: str | None = None
 
@@ -30,6 +32,10 @@ class FakeNomad:
         self._answer()
         if job_id in self.jobs:
             self.jobs[job_id] = JobState(id=job_id, status="dead", stopped=True)
+
+    async def ended(self, job_id: str) -> list[AllocationEnded]:
+        self._answer()
+        return self.allocations.get(job_id, [])
 
     async def list_jobs(self) -> list[JobState]:
         self._answer()

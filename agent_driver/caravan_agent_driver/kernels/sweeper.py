@@ -57,11 +57,18 @@ class Sweeper:
             KERNELS.labels(phase.value).set(sum(kernel.phase is phase for kernel in self.store))
         with_container = {container.kernel for container in await list_kernel_containers(self.engine)}
         for kernel in await self._left_over(now, with_container):
-            log.warning("sweep.kernel", kernel=str(kernel))
-            await self.cleanup.clean(kernel, "no container was started in time")
+            await self._clean(kernel)
         removed = await self.network.remove_unknown()
         logs = await self.logs.sweep(now - timedelta(days=self.limits.log_days), self.limits.logs_total_bytes)
         log.debug("sweep.done", networks=len(removed), logs=logs)
+
+    async def _clean(self, kernel: UUID) -> None:
+        """Clean one kernel; one that is stuck must not keep the others."""
+        log.warning("sweep.kernel", kernel=str(kernel))
+        try:
+            await self.cleanup.clean(kernel, "no container was started in time")
+        except (CaravanError, OSError) as err:
+            log.warning("sweep.kernel_stuck", kernel=str(kernel), error=str(err))
 
     async def _left_over(self, now: datetime, with_container: set[UUID]) -> list[UUID]:
         known = [

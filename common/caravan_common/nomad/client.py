@@ -15,11 +15,16 @@ import nomad
 from nomad.api.exceptions import BaseNomadException, URLNotFoundNomadException
 
 from caravan_common.errors import CaravanError, UnavailableError
+from caravan_common.nomad.events import AllocationEnded, ended_of
 
 Answer = TypeVar("Answer")
 
 Job = dict[str, Any]
 """A job in Nomad's JSON form, as `POST /v1/jobs` takes it under ``Job``."""
+
+
+REFUSALS = frozenset({400, 413, 422})
+"""What is wrong with the request itself; other failures, missing rights included, may be over at the next try."""
 
 
 class JobRefusedError(CaravanError):
@@ -37,6 +42,11 @@ class JobState:
     status: str
     """``pending``, ``running`` or ``dead``; no oracle for how a session went (hashicorp/nomad#4299)."""
     stopped: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the job runs or will."""
+        return self.stopped or self.status == "dead"
 
 
 class Nomad(Protocol):
@@ -56,6 +66,10 @@ class Nomad(Protocol):
 
     async def list_jobs(self) -> list[JobState]:
         """Return all session jobs of the namespace."""
+        ...
+
+    async def ended(self, job_id: str) -> list[AllocationEnded]:
+        """Return the job's allocations that are over, as far as Nomad remembers them."""
         ...
 
 
@@ -103,17 +117,22 @@ class NomadCluster:
         jobs: list[dict[str, Any]] = await self._ask(lambda: self._client.jobs.get_jobs(prefix="s-"))
         return [JobState(id=job["ID"], status=job["Status"], stopped=bool(job["Stop"])) for job in jobs]
 
+    async def ended(self, job_id: str) -> list[AllocationEnded]:
+        """Return the job's allocations that are over, as far as Nomad remembers them."""
+        listed = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
+        return ended_of(listed)
+
     async def _ask(self, call: Callable[[], Any], *, unknown: Any = ...) -> Any:
         try:
             return await asyncio.to_thread(call)
         except URLNotFoundNomadException as err:
             if unknown is not ...:
                 return unknown
-            raise JobRefusedError(_reason(err)) from err
+            raise UnavailableError("Nomad does not know the path") from err
         except BaseNomadException as err:
-            if _status(err) in range(400, 500):
+            if _status(err) in REFUSALS:
                 raise JobRefusedError(_reason(err)) from err
-            raise UnavailableError("Nomad does not answer") from err
+            raise UnavailableError(f"Nomad does not answer (status {_status(err)})") from err
 
 
 def _status(error: BaseNomadException) -> int | None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import aiohttp
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from caravan_common.errors import UnavailableError
 from caravan_common.ids import session_of
 
 TERMINAL = frozenset({"complete", "failed", "lost"})
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
 SILENCE_SECONDS = 60
 """Nomad sends a heartbeat every ten seconds; a longer silence is a broken connection."""
 
@@ -44,6 +45,9 @@ class _Allocation(BaseModel):
     TaskStates: dict[str, _TaskState] | None = None
 
 
+_ALLOCATIONS = TypeAdapter(list[_Allocation])
+
+
 class _Payload(BaseModel):
     Allocation: _Allocation | None = None
 
@@ -69,13 +73,32 @@ async def allocations_ended(
         async with client.get(f"{address}/v1/event/stream", params=query, headers=headers, timeout=timeout) as answer:
             if answer.status != 200:
                 raise UnavailableError(f"Nomad refuses its event stream with status {answer.status}")
-            async for line in answer.content:
+            async for line in _lines(answer.content):
                 for event in _Frame.model_validate_json(line).Events or []:
                     ended = _ended(event.Payload.Allocation)
                     if ended is not None:
                         yield ended
     except (aiohttp.ClientError, TimeoutError, ValueError) as err:
         raise UnavailableError("Nomad's event stream broke") from err
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """Cut the stream into lines: one holds all events of a moment, so it can be longer than aiohttp's own limit."""
+    rest = bytearray()
+    async for part in content.iter_any():
+        rest += part
+        while (end := rest.find(b"\n")) >= 0:
+            line = bytes(rest[:end])
+            del rest[: end + 1]
+            if line.strip():
+                yield line
+        if len(rest) > LONGEST_LINE_BYTES:
+            raise ValueError("a line of the event stream has no end")
+
+
+def ended_of(listed: object) -> list[AllocationEnded]:
+    """Return which of the allocations, as Nomad lists them, are over."""
+    return [ended for allocation in _ALLOCATIONS.validate_python(listed) if (ended := _ended(allocation)) is not None]
 
 
 def _ended(allocation: _Allocation | None) -> AllocationEnded | None:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from caravan_common.errors import InvalidParametersError
+from caravan_common.errors import ForbiddenError, InvalidParametersError
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
@@ -34,11 +34,26 @@ async def read_parameters(request: web.Request) -> dict[str, Any]:
         merged[name] = values[0] if len(values) == 1 else values
     raw = await request.read()
     if not raw.strip():
-        return merged
+        return _checked(request, merged)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as err:
         raise InvalidParametersError("Malformed body") from err
     if not isinstance(body, dict):
         raise InvalidParametersError("Malformed body")
-    return merged | body
+    return _checked(request, merged | body)
+
+
+def _checked(request: web.Request, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what no handler can take: NUL characters, which no text in the database holds, and another's keypair."""
+    if _has_nul(parameters):
+        raise InvalidParametersError("a parameter holds a NUL character")
+    owner = parameters.get("owner_access_key")
+    if owner and owner != request[PRINCIPAL].access_key:
+        raise ForbiddenError("acting for another keypair is not offered yet")
+    return parameters
+
+
+def _has_nul(value: object) -> bool:
+    """JSON writes a NUL in one way only; a backslash before it is written as two."""
+    return b"\\u0000" in orjson.dumps(value).replace(b"\\\\", b"")

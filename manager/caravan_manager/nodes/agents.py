@@ -4,11 +4,14 @@ from typing import Protocol
 from uuid import UUID
 
 import aiohttp
+from pydantic import ValidationError
 
 from caravan_common.errors import CaravanError, NotFoundError, UnavailableError
 from caravan_common.wire.agent import KernelList, KernelSpec
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+REFUSALS = frozenset({400, 409, 413, 422})
+"""What is wrong with the specification itself; other failures may be over at the next try."""
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -62,14 +65,14 @@ class HttpAgents:
 
     async def logs(self, url: str, kernel: UUID) -> bytes:
         """Return a kernel's log, live or saved. Raises LogNotFoundError."""
-        try:
-            return await self._call("GET", f"{url}/kernels/{kernel}/logs")
-        except SpecRefusedError as err:
-            raise LogNotFoundError(f"no log of kernel {kernel}") from err
+        return await self._call("GET", f"{url}/kernels/{kernel}/logs")
 
     async def kernels(self, url: str) -> KernelList:
         """Return everything that the agent holds."""
-        return KernelList.model_validate_json(await self._call("GET", f"{url}/kernels"))
+        try:
+            return KernelList.model_validate_json(await self._call("GET", f"{url}/kernels"))
+        except ValidationError as err:
+            raise UnavailableError(f"the agent at {url} speaks another version") from err
 
     async def _call(self, method: str, url: str, body: bytes | None = None) -> bytes:
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
@@ -82,8 +85,10 @@ class HttpAgents:
                     content += more
         except (TimeoutError, aiohttp.ClientError) as err:
             raise UnavailableError(f"the agent at {url.partition('/kernels')[0]} does not answer") from err
-        if answer.status >= 500:
-            raise UnavailableError(f"the agent failed with status {answer.status}")
-        if answer.status >= 400:
+        if answer.status in REFUSALS:
             raise SpecRefusedError(content[:500].decode(errors="replace"))
+        if answer.status == 404:
+            raise LogNotFoundError("the agent holds nothing of it")
+        if answer.status >= 400:
+            raise UnavailableError(f"the agent failed with status {answer.status}")
         return content

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.slots import ResourceSlots
@@ -68,8 +68,13 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
         "lost_at": None,
     }
     new = insert(nodes).values(name=beat.name, node_id=UUID(beat.node), scaling_group=beat.scaling_group, **fresh)
+    came_back = case((nodes.c.status != NodeStatus.ALIVE.value, func.now()), else_=nodes.c.status_changed)
     # A node that was built anew keeps its name and has a new ID in Nomad.
-    await tx.execute(new.on_conflict_do_update(index_elements=["name"], set_=fresh | {"node_id": new.excluded.node_id}))
+    await tx.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"], set_=fresh | {"node_id": new.excluded.node_id, "status_changed": came_back}
+        )
+    )
 
 
 async def mark(tx: Transaction, node_id: UUID, status: NodeStatus) -> None:

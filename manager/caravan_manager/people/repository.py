@@ -26,21 +26,26 @@ from caravan_manager.people.model import (
     UserStatus,
 )
 
-_CREDENTIALS = select(
-    keypairs.c.access_key,
-    keypairs.c.secret_ciphertext,
-    keypairs.c.is_active,
-    keypairs.c.resource_policy,
-    keypairs.c.rate_limit,
-    users.c.id,
-    users.c.email,
-    users.c.username,
-    users.c.role,
-    users.c.status,
-    users.c.domain_name,
-    users.c.resource_policy.label("user_resource_policy"),
-    users.c.password_hash,
-).join_from(keypairs, users, keypairs.c.user_id == users.c.id)
+_CREDENTIALS = (
+    select(
+        keypairs.c.access_key,
+        keypairs.c.secret_ciphertext,
+        keypairs.c.is_active,
+        keypairs.c.resource_policy,
+        keypairs.c.rate_limit,
+        users.c.id,
+        users.c.email,
+        users.c.username,
+        users.c.role,
+        users.c.status,
+        users.c.domain_name,
+        users.c.resource_policy.label("user_resource_policy"),
+        users.c.password_hash,
+    )
+    .join_from(keypairs, users, keypairs.c.user_id == users.c.id)
+    .join(domains, users.c.domain_name == domains.c.name)
+    .where(domains.c.is_active)
+)
 
 
 async def find_credentials(tx: Transaction, access_key: str) -> Credentials | None:

@@ -20,9 +20,13 @@ Ends = Mapping[UUID, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Jobs that no live session wants, sessions whose job is over or gone, and sessions that take too long to start."""
+    """Jobs of dead sessions and of unknown ones, sessions whose job is over or gone, sessions that start too late.
+
+    Unknown sessions' jobs are told and left alone: the database may be an older copy, and they somebody's work.
+    """
 
     orphans: tuple[str, ...]
+    strangers: tuple[str, ...]
     vanished: tuple[UUID, ...]
     late: tuple[UUID, ...]
 
@@ -35,17 +39,12 @@ def compare_with_nomad(
     ``jobs`` was read before ``sessions``: a younger session has no job in it, and is inside the grace.
     """
     listed = {job.id: job for job in jobs}
-    orphans = [
-        job.id
-        for job in jobs
-        if (session := session_of(job.id)) is not None
-        and job.status != "dead"
-        and not job.stopped
-        and _is_over(session, ends, now)
-    ]
+    running = [(job.id, s) for job in jobs if not job.is_over and (s := session_of(job.id)) is not None]
+    orphans = [job for job, session in running if _is_over(session, ends, now)]
+    strangers = [job for job, session in running if session not in ends]
     late = [s.id for s in sessions if s.status in STARTING and now - s.status_changed > start_limit]
     vanished = [s.id for s in sessions if s.id not in late and _has_vanished(s, listed, now)]
-    return Differences(tuple(orphans), tuple(vanished), tuple(late))
+    return Differences(tuple(orphans), tuple(strangers), tuple(vanished), tuple(late))
 
 
 def left_on_node(kernels: Sequence[KernelState], ends: Ends, now: datetime) -> list[UUID]:
@@ -56,7 +55,7 @@ def left_on_node(kernels: Sequence[KernelState], ends: Ends, now: datetime) -> l
 def _is_over(session: UUID, ends: Ends, now: datetime) -> bool:
     """A session's job and kernels go on for a moment after its end, to clean up."""
     ended = ends.get(session)
-    return session not in ends or (ended is not None and now - ended > GRACE)
+    return ended is not None and now - ended > GRACE
 
 
 def _has_vanished(session: Session, listed: Mapping[str, JobState], now: datetime) -> bool:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,14 +13,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from caravan_common.errors import CaravanError
 from caravan_common.ids import job_id, session_of
 from caravan_common.nomad.client import Nomad
-from caravan_common.states import NodeStatus
+from caravan_common.nomad.events import AllocationEnded
+from caravan_common.states import NodeStatus, SessionStatus
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node
 from caravan_manager.sessions import repository
-from caravan_manager.sessions.model import ON_NODES
+from caravan_manager.sessions.model import ON_NODES, STARTING, Session
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -56,7 +59,7 @@ class Sweeper:
             for sweep in (self._mark_lost_nodes, self.sweep_jobs, self.sweep_nodes):
                 try:
                     await sweep()
-                except (CaravanError, SQLAlchemyError, OSError):
+                except* (CaravanError, SQLAlchemyError, OSError):
                     log.exception("sweep.failed", what=sweep.__name__)
 
     async def _mark_lost_nodes(self) -> None:
@@ -68,19 +71,34 @@ class Sweeper:
         jobs = await self._nomad.list_jobs()
         async with self._moves.begin() as tx:
             placed = await repository.list_by_status(tx, tuple(ON_NODES))
-            ends = await repository.find_ends(tx, [s for job in jobs if (s := session_of(job.id)) is not None])
+            live = [s for job in jobs if not job.is_over and (s := session_of(job.id)) is not None]
+            ends = await repository.find_ends(tx, live)
         found = compare_with_nomad(placed, jobs, ends, self._moves.clock(), self._limits.start)
+        for stranger in found.strangers:
+            log.error("sweep.unknown_job", job=stranger)
         for orphan in found.orphans:
             log.warning("sweep.orphan_job", job=orphan)
             await self._nomad.stop(orphan)
         for session in found.vanished:
-            log.warning("sweep.vanished_session", session=str(session))
-            await self._moves.apply(session, lambda s, at: s.vanished("lost", at))
+            await self._end_vanished(session)
         for session in found.late:
-            log.warning("sweep.late_session", session=str(session))
-            await self._moves.apply(session, lambda s, at: s.refused("it did not start in time", at))
-            await self._nomad.stop(job_id(session))
+            await self._end_late(session)
         return found
+
+    async def _end_vanished(self, session: UUID) -> None:
+        """Record the end that Nomad remembers; a session of which it knows nothing any more was lost."""
+        log.warning("sweep.vanished_session", session=str(session))
+        for ended in await self._nomad.ended(job_id(session)):
+            await self._moves.apply(session, partial(_group_terminated, ended))
+        await self._moves.apply(session, lambda s, at: s.vanished("lost", at))
+
+    async def _end_late(self, session: UUID) -> None:
+        after = await self._moves.apply(
+            session, lambda s, at: s.refused("it did not start in time", at) if s.status in STARTING else s
+        )
+        if after.status is SessionStatus.ERROR:
+            log.warning("sweep.late_session", session=str(session))
+            await self._nomad.stop(job_id(session))
 
     async def sweep_nodes(self) -> None:
         """Have each agent forget the kernels whose sessions are over."""
@@ -104,3 +122,7 @@ class Sweeper:
                     await self._agents.forget(node.url, kernel)
             except CaravanError as err:
                 log.warning("sweep.node_skipped", node=node.name, error=str(err))
+
+
+def _group_terminated(ended: AllocationEnded, session: Session, now: datetime) -> Session:
+    return session.group_terminated(ended.group, ended.exit_code, ended.reason, now)

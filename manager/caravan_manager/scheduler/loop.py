@@ -7,13 +7,13 @@ may die between any two statements, and the next pass goes on from the record.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
 from caravan_common.consul.leader import Leadership
-from caravan_common.errors import CaravanError, UnavailableError
+from caravan_common.errors import CaravanError
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import JobRefusedError, Nomad
 from caravan_common.states import NodeStatus, SessionStatus
@@ -27,7 +27,15 @@ from caravan_manager.nodes.agents import Agents, SpecRefusedError
 from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.plan import plan
-from caravan_manager.scheduler.snapshot import KernelRequest, NodeView, Placement, SessionRequest, Snapshot, Wait
+from caravan_manager.scheduler.snapshot import (
+    KernelRequest,
+    NodeView,
+    Obstacle,
+    Placement,
+    SessionRequest,
+    Snapshot,
+    Wait,
+)
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
@@ -36,6 +44,9 @@ log = structlog.get_logger()
 
 AT_ONCE = 16
 """How many sessions are launched or stopped at the same moment."""
+ALIVE = NodeStatus.ALIVE.value
+PLAN_LIFETIME = timedelta(seconds=5)
+"""How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
 STOP_AGAIN_SECONDS = 15
 """How long a stopped job may take before the stop is repeated."""
 
@@ -66,7 +77,7 @@ class Scheduler:
         self._leadership = leadership
         self._interval = interval_seconds
         self._stopped_at: dict[UUID, datetime] = {}
-        self._told: dict[UUID, Wait] = {}
+        self._told: dict[UUID, Obstacle] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -103,20 +114,21 @@ class Scheduler:
         await self._stop()
 
     async def _place(self) -> None:
-        snapshot = await self._snapshot()
+        pending, snapshot = await self._snapshot()
         metrics.QUEUE_LENGTH.set(len(snapshot.pending))
-        if not snapshot.pending:
-            return
         decided = plan(snapshot)
         for placement in decided.placements:
+            if self._moves.clock() - snapshot.taken_at > PLAN_LIFETIME:
+                log.warning("scheduler.plan_too_old", placements=len(decided.placements))
+                return
             await self._record_placement(placement)
-        for wait in decided.waits:
-            await self._record_wait(wait)
+        await self._tell_waits(pending, decided.waits)
 
-    async def _snapshot(self) -> Snapshot:
+    async def _snapshot(self) -> tuple[dict[UUID, Session], Snapshot]:
+        began = self._moves.clock()
         async with self._begin() as tx:
             pending = await sessions.list_by_status(tx, [SessionStatus.PENDING])
-            known = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value) if pending else []
+            known = await nodes.list_nodes(tx, status=ALIVE) if pending else []
             taken = await sessions.occupied_by_node(tx) if pending else {}
         views = tuple(
             NodeView(
@@ -130,53 +142,60 @@ class Scheduler:
             for node in known
         )
         requests = tuple(_request(session, number) for number, session in enumerate(pending))
-        return Snapshot(taken_at=self._moves.clock(), nodes=views, pending=requests)
+        snapshot = Snapshot(taken_at=began, nodes=views, pending=requests)
+        return {session.id: session for session in pending}, snapshot
 
     async def _record_placement(self, placement: Placement) -> None:
         def move(session: Session, now: datetime) -> Session:
             return session.scheduled(dict(placement.nodes), now) if session.status is SessionStatus.PENDING else session
 
-        self._told.pop(placement.session, None)
         metrics.PLACEMENTS.inc()
         await self._moves.apply(placement.session, move)
 
-    async def _record_wait(self, wait: Wait) -> None:
-        if self._told.get(wait.session) == wait:
-            return
-        self._told[wait.session] = wait
-        metrics.WAITS.labels(wait.obstacle.value).inc()
-        await self._moves.apply(wait.session, lambda s, _now: s.waiting(wait.obstacle.value, list(wait.about)))
+    async def _tell_waits(self, pending: dict[UUID, Session], waits: tuple[Wait, ...]) -> None:
+        """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
+        news = [wait for wait in waits if self._told.get(wait.session) != wait.obstacle]
+        self._told = {wait.session: wait.obstacle for wait in waits}
+        for wait in news:
+            metrics.WAITS.labels(wait.obstacle.value).inc()
+        waiting = [pending[wait.session].waiting(wait.obstacle.value, list(wait.about)) for wait in news]
+        if waiting:
+            async with self._begin() as tx:
+                await sessions.save_waits(tx, waiting)
 
     async def _launch(self) -> None:
+        """Launch what is placed, but not on a node that is silent now: its sessions wait until it is back."""
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
-            known = {node.name: node for node in await nodes.list_nodes(tx)} if placed else {}
-            owners = await sessions.list_owners(tx, [session.id for session in placed])
-            labels = await images.labels_by_reference(tx, [session.image for session in placed])
-        await self._each(
-            placed,
-            lambda session: self._launch_one(
-                session, known, Owner(*owners[session.id]), labels.get((session.image, session.architecture), {})
-            ),
-        )
+            alive = {node.name: node for node in await nodes.list_nodes(tx, status=ALIVE)} if placed else {}
+            ready = [session for session in placed if all(kernel.node in alive for kernel in session.kernels)]
+            owners = await sessions.list_owners(tx, [session.id for session in ready])
+            labels = await images.labels_by_reference(tx, [session.image for session in ready])
 
-    async def _launch_one(self, session: Session, known: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
-        job = compile_job(
-            session, {name: node.node_id for name, node in known.items()}, await self._cluster.skeleton.get()
-        )
+        async def launch(session: Session) -> None:
+            of_image = labels.get((session.image, session.architecture), {})
+            await self._launch_one(session, alive, Owner(*owners[session.id]), of_image)
+
+        await self._each(ready, launch)
+
+    async def _launch_one(self, session: Session, alive: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
+        skeleton = await self._cluster.skeleton.get()
+        job = compile_job(session, {name: node.node_id for name, node in alive.items()}, skeleton)
         reason: str | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for kernel in session.kernels:
                     spec = compile_kernel(session, kernel, owner, labels)
-                    group.create_task(self._cluster.agents.prepare(_node_of(kernel, known).url, spec))
+                    group.create_task(self._cluster.agents.prepare(_node_of(kernel, alive).url, spec))
                 group.create_task(self._cluster.nomad.register(job))
         except* (JobRefusedError, SpecRefusedError) as refusals:
             reason = str(refusals.exceptions[0])
-        if reason is None:
-            await self._moves.apply(session.id, _submitted)
-        else:
+        if reason is not None:
             await self._refuse(session, reason)
+            return
+        after = await self._moves.apply(session.id, _submitted)
+        if after.is_dead or after.status is SessionStatus.TERMINATING:
+            await self._cluster.nomad.stop(job["ID"])  # it was destroyed while Nomad was being told
 
     async def _refuse(self, session: Session, reason: str) -> None:
         """End the session; what its agents prepared already is left to the sweep."""
@@ -210,10 +229,9 @@ class Scheduler:
                 try:
                     await act(session)
                 except* CaravanError as errors:
-                    outage = errors.subgroup(UnavailableError) is not None
-                    log.warning(
-                        "session.not_moved", session=str(session.id), error=str(errors.exceptions[0]), outage=outage
-                    )
+                    log.warning("session.not_moved", session=str(session.id), error=str(errors.exceptions[0]))
+                except* Exception:  # one session must not keep the others; the sweep ends what never starts
+                    log.exception("session.not_moved", session=str(session.id))
 
         async with asyncio.TaskGroup() as group:
             for item in items:
@@ -241,7 +259,7 @@ def _request(session: Session, number: int) -> SessionRequest:
     )
 
 
-def _node_of(kernel: Kernel, known: dict[str, Node]) -> Node:
-    if kernel.node is None or kernel.node not in known:
-        raise SpecRefusedError(f"node {kernel.node} of kernel {kernel.id} is gone")
-    return known[kernel.node]
+def _node_of(kernel: Kernel, alive: dict[str, Node]) -> Node:
+    if kernel.node is None:
+        raise ValueError(f"kernel {kernel.id} has no node")
+    return alive[kernel.node]

@@ -1,13 +1,13 @@
 """The one way in which a session moves: lock its row, decide purely, record guarded, tell who waits."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from caravan_manager.db.engine import Begin
+from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.model import Session
 from caravan_manager.sessions.news import SessionNews
@@ -15,6 +15,7 @@ from caravan_manager.sessions.news import SessionNews
 log = structlog.get_logger()
 
 Move = Callable[[Session, datetime], Session]
+Along = Callable[[Transaction], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,17 @@ class SessionMoves:
     news: SessionNews
     clock: Callable[[], datetime]
 
-    async def apply(self, session_id: UUID, move: Move) -> Session:
-        """Move a session and return it. Raises SessionNotFoundError, and whatever ``move`` raises."""
+    async def apply(self, session_id: UUID, move: Move, along: Along | None = None) -> Session:
+        """Move a session and return it. Raises SessionNotFoundError, and whatever ``move`` raises.
+
+        ``along`` writes in the same transaction what belongs to the move, such as a line of the audit log.
+        """
         async with self.begin() as tx:
             before = await repository.get_for_update(tx, session_id)
             after = move(before, self.clock())
             await repository.save(tx, before, after)
+            if along is not None:
+                await along(tx)
         if after != before:
             log.info("session.moved", session=str(session_id), before=before.status, after=after.status)
             self.news.moved(session_id)

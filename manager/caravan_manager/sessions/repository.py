@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, literal, or_, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from caravan_common.errors import ConflictError
 from caravan_common.slots import ResourceSlots
@@ -189,6 +191,17 @@ async def save(tx: Transaction, before: Session, after: Session) -> None:
             await tx.execute(kernels.update().where(kernels.c.id == now.id).values(**_kernel_values(now)))
 
 
+async def save_waits(tx: Transaction, waiting: Sequence[Session]) -> None:
+    """Record why sessions wait, with one statement; those that left the queue meanwhile stay as they are."""
+    statement = (
+        sessions.update()
+        .where(sessions.c.id == bindparam("waiting"), sessions.c.status == SessionStatus.PENDING.value)
+        .values(status_info=bindparam("info"), status_data=bindparam("data"))
+    )
+    rows = [{"waiting": s.id, "info": s.status_info, "data": s.status_data} for s in waiting]
+    await tx.execute(statement, rows)
+
+
 async def get(tx: Transaction, session_id: UUID) -> Session:
     """Return a session. Raises SessionNotFoundError."""
     rows = (await tx.execute(select(sessions).where(sessions.c.id == session_id))).all()
@@ -205,18 +218,23 @@ async def get_for_update(tx: Transaction, session_id: UUID) -> Session:
     return (await _with_kernels(tx, rows))[0]
 
 
-async def find_matching(tx: Transaction, text: str, access_key: str | None, limit: int = 100) -> list[Session]:
+async def find_matching(
+    tx: Transaction, text: str, access_key: str, *, anybody: bool = False, limit: int = 100
+) -> list[Session]:
     """Return the sessions that a user's word may mean: an ID, a name, or the beginning of a live session's name.
 
     The best kind of match wins: ID, then live name, then a dead session's name (latest first), then live prefix.
-    ``access_key`` None looks at everybody's.
+    A name is always among the sessions of ``access_key``; ``anybody`` finds other people's by their ID.
     """
-    mine = sessions.c.access_key == access_key if access_key is not None else sessions.c.access_key.is_not(None)
     by_id = _as_uuid(text)
+    mine: ColumnElement[bool] = sessions.c.access_key == access_key
+    if anybody and by_id is not None:
+        mine = or_(mine, sessions.c.id == by_id)
     kinds: list[ColumnElement[bool]] = [] if by_id is None else [sessions.c.id == by_id]
     kinds += [and_(LIVE, sessions.c.name == text), sessions.c.name == text]
     kinds += [and_(LIVE, sessions.c.name.startswith(text, autoescape=True))]
-    wanted = select(sessions).where(mine, or_(*kinds)).order_by(sessions.c.created_at.desc()).limit(limit)
+    best = case(*[(kind, number) for number, kind in enumerate(kinds)], else_=len(kinds))
+    wanted = select(sessions).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc()).limit(limit)
     found = await _with_kernels(tx, (await tx.execute(wanted)).all())
     return _best(found, text, by_id)
 
@@ -306,7 +324,9 @@ async def list_owners(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID
 
 async def find_ends(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
     """Return for each session that exists when it ended; None for a live one."""
-    wanted = select(sessions.c.id, sessions.c.terminated_at).where(sessions.c.id.in_(session_ids))
+    wanted = select(sessions.c.id, sessions.c.terminated_at).where(
+        sessions.c.id == any_(literal(list(session_ids), ARRAY(postgresql.UUID(as_uuid=True))))
+    )
     return {row.id: row.terminated_at for row in await tx.execute(wanted)}
 
 

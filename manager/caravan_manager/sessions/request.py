@@ -45,10 +45,7 @@ class SessionRequest:
     reuse: bool
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
-            raise InvalidParametersError(
-                "a session's name has 4 to 64 letters, digits, '.', '-' or '_', and none of '.-' at either end"
-            )
+        check_name(self.name)
         if self.type is SessionType.BATCH and not (self.startup_command or "").strip():
             raise InvalidParametersError("Batch sessions must have a non-empty startup command.")
         if self.cluster_size != 1:
@@ -58,6 +55,14 @@ class SessionRequest:
         _check_text(self.startup_command, "startup command")
         _check_text(self.bootstrap_script, "bootstrap script")
         check_environ(self.environ)
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidParametersError unless this can be a session's name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidParametersError(
+            "a session's name has 4 to 64 letters, digits, '.', '-' or '_', and none of '.-' at either end"
+        )
 
 
 def _check_text(text: str | None, what: str) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -32,7 +33,7 @@ from caravan_manager.sessions.model import (
 )
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.repository import SessionFilter, SessionPage
-from caravan_manager.sessions.request import SessionRequest, new_session
+from caravan_manager.sessions.request import SessionRequest, check_name, new_session
 from caravan_manager.vfolders.service import VFoldersService
 
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class SessionsService:
             new_id=uuid4,
         )
         await repository.add(tx, session)
-        await audit.record(tx, principal, "session.create", "session", str(session.id), {"name": session.name})
+        await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
         return session
 
     async def wait_until_started(self, session_id: UUID, limit_seconds: float | None) -> Session:
@@ -118,7 +119,7 @@ class SessionsService:
         Raises SessionNotFoundError or TooManySessionsError.
         """
         async with self._begin() as tx:
-            found = await repository.find_matching(tx, text, _whose(principal))
+            found = await _matching(tx, principal, text)
         if not found:
             raise SessionNotFoundError(f"Session (id={text}) does not exist.")
         if len(found) > 1:
@@ -128,7 +129,7 @@ class SessionsService:
     async def match(self, principal: Principal, text: str) -> list[Session]:
         """Return all sessions that a word may mean."""
         async with self._begin() as tx:
-            return await repository.find_matching(tx, text, _whose(principal))
+            return await _matching(tx, principal, text)
 
     async def list_page(
         self,
@@ -172,9 +173,11 @@ class SessionsService:
 
     async def rename(self, principal: Principal, text: str, name: str) -> Session:
         """Give a running session another name."""
+        check_name(name)
         session = await self.one(principal, text)
+        log_it = partial(_audit, principal, "session.rename", session.id, {"name": name})
         try:
-            return await self._moves.apply(session.id, lambda s, _now: s.renamed(name))
+            return await self._moves.apply(session.id, lambda s, _now: s.renamed(name), log_it)
         except IntegrityError as err:
             raise InvalidParametersError(f"you have a live session {name} already") from err
 
@@ -192,9 +195,8 @@ class SessionsService:
             ended = current.destroyed(reason, now)
             return ended.vanished(reason, now) if forced else ended
 
-        ended = await self._moves.apply(session.id, move)
-        async with self._begin() as tx:
-            await audit.record(tx, principal, "session.destroy", "session", str(session.id), {"forced": forced})
+        log_it = partial(_audit, principal, "session.destroy", session.id, {"forced": forced})
+        ended = await self._moves.apply(session.id, move, log_it)
         if forced:
             await self._stop_now(session.id)
         return ended
@@ -212,12 +214,18 @@ class SessionsService:
         if wanted is None or wanted.node is None:
             raise LogNotFoundError(f"session {session.name} has no log yet")
         async with self._begin() as tx:
-            (node,) = await nodes.list_nodes(tx, name=wanted.node)
-        return await self._agents.logs(node.url, wanted.id)
+            found = await nodes.list_nodes(tx, name=wanted.node)
+        if not found:
+            raise LogNotFoundError(f"node {wanted.node} is gone")
+        return await self._agents.logs(found[0].url, wanted.id)
 
     async def _get(self, session_id: UUID) -> Session:
         async with self._begin() as tx:
             return await repository.get(tx, session_id)
+
+
+async def _audit(principal: Principal, action: str, session: UUID, facts: dict[str, object], tx: Transaction) -> None:
+    await audit.record(tx, principal, action, "session", str(session), facts)
 
 
 async def _set_or_after(event: asyncio.Event, seconds: float) -> None:
@@ -263,8 +271,8 @@ async def _image(tx: Transaction, request: SessionRequest) -> Image:
     return found
 
 
-def _whose(principal: Principal) -> str | None:
-    return None if principal.is_superadmin else principal.access_key
+async def _matching(tx: Transaction, principal: Principal, text: str) -> list[Session]:
+    return await repository.find_matching(tx, text, principal.access_key, anybody=principal.is_superadmin)
 
 
 def _may_see(principal: Principal, session: Session) -> bool:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,8 +17,10 @@ from caravan_common.consul.leader import Leadership
 from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError, NotFoundError
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobState
+from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import audit_log
@@ -25,6 +28,7 @@ from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
+from caravan_manager.scheduler import loop
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.model import (
@@ -396,14 +400,122 @@ async def test_the_sweep_ends_sessions_without_jobs_and_jobs_without_sessions(
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     await manager.started(made.id)
-    orphan = job_id(UUID(int=99))
-    manager.nomad.jobs = {orphan: JobState(orphan, "running", stopped=False)}
+    dead = (await manager.service.create(user, request("dead"))).session
+    await manager.service.destroy(user, "dead", forced=True)
+    orphan, stranger = job_id(dead.id), job_id(UUID(int=99))
+    manager.nomad.jobs = {job: JobState(job, "running", stopped=False) for job in (orphan, stranger)}
     manager.clock.now += timedelta(minutes=5)
     found = await manager.sweeper.sweep_jobs()
     assert (found.orphans, found.vanished) == ((orphan,), (made.id,))
     gone = await manager.session(made.id)
     assert (gone.status, gone.result) == (SessionStatus.TERMINATED, SessionResult.FAILURE)
     assert manager.nomad.jobs[orphan].stopped
+    assert not manager.nomad.jobs[stranger].stopped
+
+
+async def test_an_end_that_only_nomad_saw_keeps_its_exit_code(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = await manager.started((await manager.service.create(user, request())).session.id)
+    job = job_id(made.id)
+    manager.nomad.jobs[job] = JobState(job, "dead", stopped=False)
+    manager.nomad.allocations[job] = [AllocationEnded(made.id, "main1", 0, "allocation-complete")]
+    manager.clock.now += timedelta(minutes=5)
+    await manager.sweeper.sweep_jobs()
+    ended = await manager.session(made.id)
+    assert (ended.status, ended.result) == (SessionStatus.TERMINATED, SessionResult.SUCCESS)
+
+
+async def test_a_session_that_is_destroyed_while_it_is_launched_leaves_no_job(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    register = manager.nomad.register
+
+    async def destroyed_meanwhile(job: Job) -> None:
+        await manager.service.destroy(user, "train", forced=True)
+        await register(job)
+
+    monkeypatch.setattr(manager.nomad, "register", destroyed_meanwhile)
+    await manager.scheduler.pass_once()
+    assert (await manager.session(made.id)).is_dead
+    assert manager.nomad.jobs[job_id(made.id)].stopped
+
+
+async def test_a_session_on_a_silent_node_waits_and_keeps_nobody(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    manager.agents.silent = True
+    await manager.scheduler.pass_once()
+    await manager.nodes.mark_lost(datetime.now(UTC) + timedelta(minutes=1))
+    manager.agents.silent = False
+    await manager.scheduler.pass_once()
+    assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
+    await manager.add_node()
+    await manager.scheduler.pass_once()
+    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
+
+
+async def test_one_session_that_cannot_be_compiled_keeps_no_other(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.add_node()
+    odd = (await manager.service.create(user, request("odd-one"))).session
+    fine = (await manager.service.create(user, request("fine"))).session
+
+    def compile_or_fail(session: Session, *rest: Any) -> Job:
+        if session.id == odd.id:
+            raise KeyError("node")
+        return compile_job(session, *rest)
+
+    monkeypatch.setattr(loop, "compile_job", compile_or_fail)
+    await manager.scheduler.pass_once()
+    assert (await manager.session(fine.id)).status is SessionStatus.PREPARING
+    assert (await manager.session(odd.id)).status is SessionStatus.SCHEDULED
+
+
+async def test_an_administrators_name_means_the_administrators_own_session(
+    manager: Manager, admin: Principal, user: Principal
+) -> None:
+    made = (await manager.service.create(user, request())).session
+    with pytest.raises(SessionNotFoundError):
+        await manager.service.destroy(admin, "train", forced=False)
+    assert (await manager.service.one(admin, str(made.id))).id == made.id
+
+
+async def test_an_exact_name_is_found_behind_any_number_of_longer_ones(manager: Manager, user: Principal) -> None:
+    exact = (await manager.service.create(user, request("jobs"))).session
+    for number in range(101):
+        manager.clock.now += timedelta(seconds=1)
+        await manager.service.create(user, request(f"jobs-{number}"))
+    assert (await manager.service.one(user, "jobs")).id == exact.id
+
+
+@pytest.mark.parametrize("name", ["", "abc", "a\nbcd", "x" * 65, "../../etc", str(UUID(int=1)) + "x" * 40])
+async def test_a_session_is_not_renamed_to_what_is_no_name(manager: Manager, user: Principal, name: str) -> None:
+    await manager.add_node()
+    await manager.started((await manager.service.create(user, request())).session.id)
+    with pytest.raises(InvalidParametersError):
+        await manager.service.rename(user, "train", name)
+
+
+async def test_the_sweep_outlives_an_outage_of_the_database_behind_many_nodes(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    async def broken() -> None:
+        tried.set()
+        raise ExceptionGroup("nodes", [OSError("PostgreSQL"), OSError("PostgreSQL")])
+
+    monkeypatch.setattr(manager.sweeper, "sweep_nodes", broken)
+    monkeypatch.setattr(manager.sweeper, "_limits", replace(LIMITS, every=timedelta(milliseconds=10)))
+    running = asyncio.create_task(manager.sweeper.run())
+    for _ in range(2):
+        await asyncio.wait_for(tried.wait(), 5)
+        tried.clear()
+    assert not running.done()
+    running.cancel()
 
 
 @pytest.mark.parametrize("submitted", [True, False])

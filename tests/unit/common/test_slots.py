@@ -29,7 +29,9 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_bytes(text)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-1", "", "one", True, None, [], 2**70])
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-1", "", "one", True, None, [], 2**70, "1e-7", "1e-999999", "1e999999"]
+)
 def test_what_is_no_amount_is_refused(value: object) -> None:
     with pytest.raises(InvalidParametersError):
         ResourceSlots.parse({"cpu": value})

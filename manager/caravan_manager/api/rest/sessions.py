@@ -11,6 +11,7 @@ from caravan_common.errors import InvalidParametersError
 from caravan_common.http import json_response
 from caravan_common.states import ClusterMode, SessionStatus, SessionType
 from caravan_manager.api.context import PRINCIPAL, SESSIONS, read_parameters
+from caravan_manager.compiler.job import shm_bytes
 from caravan_manager.sessions.model import Session, SessionNotFoundError
 from caravan_manager.sessions.request import SessionRequest
 from caravan_manager.vfolders.model import MountRequest
@@ -233,7 +234,7 @@ def _description(session: Session) -> dict[str, object]:
         "requestedSlots": slots,
         "occupiedShares": "{}",
         "environ": repr(session.environ),
-        "resourceOpts": repr(session.resource_opts),
+        "resourceOpts": repr({k.cluster_hostname: _resource_opts(session) for k in session.kernels}),
         "status": session.status.value,
         "statusInfo": session.status_info,
         "statusData": session.status_data,
@@ -244,6 +245,10 @@ def _description(session: Session) -> dict[str, object]:
         "lastStat": None,
         "idleChecks": {},
     }
+
+
+def _resource_opts(session: Session) -> dict[str, object]:
+    return {**session.resource_opts, "shmem": shm_bytes(session.resource_opts)}
 
 
 def _repr_slots(slots: dict[str, str]) -> str:

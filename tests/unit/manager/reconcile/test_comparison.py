@@ -33,9 +33,14 @@ def test_agreement_needs_no_mending() -> None:
 
 
 def test_a_job_without_a_live_session_is_an_orphan() -> None:
-    dead, unknown = uuid4(), uuid4()
-    found = compare([], [job(dead), job(unknown)], {dead: LATER}, NOW)
-    assert found.orphans == (job_id(dead), job_id(unknown))
+    dead = uuid4()
+    assert compare([], [job(dead)], {dead: LATER}, NOW).orphans == (job_id(dead),)
+
+
+def test_a_job_of_a_session_that_the_database_does_not_know_is_told_and_left_alone() -> None:
+    unknown = uuid4()
+    found = compare([], [job(unknown)], {}, NOW)
+    assert (found.orphans, found.strangers) == ((), (job_id(unknown),))
 
 
 def test_a_job_whose_session_ended_just_now_may_clean_up() -> None:
@@ -81,4 +86,4 @@ def test_a_kernel_whose_session_is_over_is_left_on_its_node() -> None:
         for i, s in enumerate([live, over, just_over, unknown])
     ]
     ends = {live: None, over: LATER, just_over: NOW - GRACE / 2}
-    assert left_on_node(held, ends, NOW) == [UUID(int=1), UUID(int=3)]
+    assert left_on_node(held, ends, NOW) == [UUID(int=1)]
