@@ -127,7 +127,14 @@ def orphans_of(nomad_data: Path) -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             with suppress(OSError):
-                words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
-                if allocations in words:
+                if _is_task(folder, allocations):
                     found.append(int(folder.name))
     return found
+
+
+def _is_task(process: Path, allocations: bytes) -> bool:
+    """A task has Nomad's variable in its environment; an executor is Nomad's, and its arguments name the allocation."""
+    if b"\0NOMAD_ALLOC_DIR=" + allocations in b"\0" + (process / "environ").read_bytes():
+        return True
+    words = (process / "cmdline").read_bytes()
+    return b"\0executor\0" in words and allocations in words

@@ -89,7 +89,7 @@ locals {
     mem = "${var.slots_mem}"
 
     [redis]
-    {{ with service "caravan-redis" }}{{ with index . 0 -}}
+    {{ with service "caravan-redis|any" }}{{ with index . 0 -}}
     host = "{{ .Address }}"
     port = {{ .Port }}
     {{ end }}{{ end -}}

@@ -71,7 +71,7 @@ locals {
     internal_port = ${var.internal_port}
 
     [database]
-    {{ with service "caravan-postgres" }}{{ with index . 0 -}}
+    {{ with service "caravan-postgres|any" }}{{ with index . 0 -}}
     host = "{{ .Address }}"
     port = {{ .Port }}
     {{ end }}{{ end -}}
@@ -81,7 +81,7 @@ locals {
     password = "{{ .Data.data.password }}"
     {{ end }}
     [redis]
-    {{ with service "caravan-redis" }}{{ with index . 0 -}}
+    {{ with service "caravan-redis|any" }}{{ with index . 0 -}}
     host = "{{ .Address }}"
     port = {{ .Port }}
     {{ end }}{{ end -}}

@@ -40,7 +40,7 @@ variable "volume1" {
 locals {
   config = <<-TOML
     name = "local"
-    {{ with secret "caravan/data/platform/storage" -}}
+    {{ with secret "caravan/data/platform/storage-signing" -}}
     secret = "{{ .Data.data.signing_key }}"
     {{ end }}
     [log]

@@ -1,4 +1,4 @@
-# Redis: events between rooms and rate limits. Its data is kept, but may be lost without losing a session.
+# Redis: events between rooms. Its data is kept, but may be lost without losing a session.
 
 variable "redis_data" {
   type        = string

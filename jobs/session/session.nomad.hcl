@@ -70,6 +70,10 @@ job "session" {
         work_dir   = "/home/work"
         init       = true
 
+        # A fork bomb ends in its container, and no setuid program gives root back.
+        pids_limit   = 4096
+        security_opt = ["no-new-privileges"]
+
         # So that an agent that comes back can read the log again from its beginning.
         logging {
           type = "json-file"

@@ -77,7 +77,7 @@ class ManagerConfig(Section):
 
     manager_version: str = "25.5.2"
     session_job: Path
-    """The skeleton of session jobs, `jobs/session/session.nomad.hcl` of the installation."""
+    """The skeleton of session jobs as JSON: what `nomad job run -output` makes of `jobs/session/session.nomad.hcl`."""
     log: LogSection = LogSection()
     api: ApiSection = ApiSection()
     database: DatabaseSection

@@ -107,7 +107,7 @@ def wire(config: ManagerConfig) -> Wired:
     vfolders = VFoldersService(begin, proxies)
     nodes = NodesService(begin)
     me = f"{socket.gethostname()}-{os.getpid()}"
-    cluster = Cluster(nomad, agents, Skeleton(config.session_job, nomad))
+    cluster = Cluster(nomad, agents, Skeleton(config.session_job))
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     services = Services(
         people=PeopleService(begin, make_secret_keys(config)),

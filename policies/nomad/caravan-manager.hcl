@@ -1,11 +1,5 @@
-# Bound to the job caravan-manager: sessions' jobs in their namespace, and looking at nodes. Nothing else, and above
-# all no host volumes and no ACLs.
+# Bound to the job caravan-manager: sessions' jobs in their namespace. Nothing else, and above all no nodes, no host
+# volumes and no ACLs.
 namespace "caravan" {
-  capabilities = ["list-jobs", "parse-job", "read-job", "submit-job", "read-logs", "alloc-lifecycle"]
-}
-node {
-  policy = "read"
-}
-node_pool "*" {
-  policy = "read"
+  capabilities = ["list-jobs", "read-job", "submit-job"]
 }

@@ -2,3 +2,6 @@
 path "caravan/data/platform/storage" {
   capabilities = ["read"]
 }
+path "caravan/data/platform/storage-signing" {
+  capabilities = ["read"]
+}

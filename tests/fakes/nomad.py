@@ -24,10 +24,6 @@ class FakeNomad:
         self.registered.append(job)
         self.jobs[job["ID"]] = JobState(id=job["ID"], status="running", stopped=False)
 
-    async def parse(self, hcl: str) -> Job:
-        self._answer()
-        raise JobRefusedError("HCL is Nomad's own language")
-
     async def stop(self, job_id: str) -> None:
         self._answer()
         if job_id in self.jobs:

@@ -56,10 +56,6 @@ class Nomad(Protocol):
         """Register the job; doing it twice is doing it once. Raises JobRefusedError."""
         ...
 
-    async def parse(self, hcl: str) -> Job:
-        """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""
-        ...
-
     async def stop(self, job_id: str) -> None:
         """Stop the job; an unknown one is stopped already."""
         ...
@@ -102,11 +98,6 @@ class NomadCluster:
         complaints: list[str] | None = answer.json().get("ValidationErrors")
         if complaints:
             raise JobRefusedError("; ".join(complaints))
-
-    async def parse(self, hcl: str) -> Job:
-        """Return the JSON form of a job that is written in HCL. Raises JobRefusedError."""
-        job: Job = await self._ask(lambda: self._client.jobs.parse(hcl))
-        return job
 
     async def stop(self, job_id: str) -> None:
         """Stop the job; an unknown one is stopped already."""

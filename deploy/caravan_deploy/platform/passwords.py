@@ -7,7 +7,8 @@ from caravan_deploy.api import Api
 FIELDS = {
     "postgres": ("password",),
     "redis": ("password",),
-    "storage": ("manager_token", "signing_key"),
+    "storage": ("manager_token",),
+    "storage-signing": ("signing_key",),
     "agent": ("token",),
 }
 

@@ -139,6 +139,8 @@ def _client(layout: Layout) -> dict[str, object]:
         "cpu_total_compute": layout.cpus * MHZ_PER_CPU + PLATFORM_MHZ,
         "memory_total_mb": layout.memory_mb + PLATFORM_MEMORY_MB,
         "gc_max_allocs": 200,
+        # By default a task is killed when Vault or Consul was away for some minutes; ours go on with what they have.
+        "template": [{f"{store}_retry": [{"attempts": 0}] for store in ("vault", "consul", "nomad")}],
         "options": {"fingerprint.denylist": CLOUDS, "driver.allowlist": ",".join(DRIVERS)},
         "meta": {
             "caravan_scratch": str(layout.agent_state / "scratches"),

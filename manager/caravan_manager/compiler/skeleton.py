@@ -1,42 +1,34 @@
-"""The skeleton of session jobs: the operator's HCL file, parsed once by Nomad itself.
+"""The skeleton of session jobs: the operator's `jobs/session/session.nomad.hcl`, in the JSON that Nomad makes of it.
 
-Nomad's parser does not know workload identities (1.10), so an installation with ACLs parses the file as it is deployed,
+Only Nomad reads HCL, and its parser knows no workload identities (1.10): whoever deploys the manager has it parsed,
 as `nomad job run -output` does, and gives the manager the JSON.
 """
 
 import asyncio
 import json
 from pathlib import Path
-from typing import Protocol
 
+from caravan_common.errors import ConfigurationError
 from caravan_common.nomad.client import Job
 
 
-class Parser(Protocol):
-    """What turns HCL into a job: Nomad."""
-
-    async def parse(self, hcl: str) -> Job:
-        """Return the job in JSON form."""
-        ...
-
-
 class Skeleton:
-    """The parsed skeleton; parsed when it is first asked for, and kept."""
+    """The skeleton; read when it is first asked for, and kept."""
 
-    def __init__(self, path: Path, parser: Parser) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._parser = parser
         self._job: Job | None = None
 
     async def get(self) -> Job:
-        """Return the skeleton's job. Raises UnavailableError while Nomad does not answer."""
+        """Return the skeleton's job. Raises ConfigurationError when the file is missing or is no job."""
         if self._job is None:
-            text = await asyncio.to_thread(self._path.read_text, encoding="utf-8")
-            self._job = _from_json(text) if self._path.suffix == ".json" else await self._parser.parse(text)
+            self._job = await asyncio.to_thread(_read, self._path)
         return self._job
 
 
-def _from_json(text: str) -> Job:
-    """Return the job of a file that `nomad job run -output` wrote."""
-    job: Job = json.loads(text)["Job"]
+def _read(path: Path) -> Job:
+    try:
+        job: Job = json.loads(path.read_text(encoding="utf-8"))["Job"]
+    except (OSError, ValueError, KeyError) as err:
+        raise ConfigurationError(f"{path} is not what `nomad job run -output` writes") from err
     return job

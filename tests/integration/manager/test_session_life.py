@@ -43,7 +43,7 @@ from caravan_manager.sessions.request import SessionRequest
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+SKELETON = Path(__file__).parents[2] / "golden/skeleton.json"
 NODE = "7d9b2c5e-0000-4000-8000-000000000001"
 LIMITS = Limits(every=timedelta(seconds=60), node_silence=timedelta(seconds=30), start=timedelta(minutes=15))
 URL = "http://127.0.0.1:6011"
@@ -58,14 +58,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-class ParsedSkeleton:
-    """Gives the skeleton that the real Nomad parsed; a test on the real Nomad holds the file against the HCL."""
-
-    async def parse(self, _hcl: str) -> Job:
-        job: Job = json.loads((GOLDEN / "skeleton.json").read_text())
-        return job
 
 
 @dataclass
@@ -112,11 +104,12 @@ class Manager:
 
 
 @pytest.fixture
-def manager(begin: Begin) -> Manager:
+def manager(begin: Begin, tmp_path: Path) -> Manager:
     clock, nomad, agents = Clock(), FakeNomad(), FakeAgents()
     moves = SessionMoves(begin, SessionNews(), clock)
     nodes = NodesService(begin)
-    skeleton = Skeleton(Path(__file__).parents[3] / "jobs/session/session.nomad.hcl", ParsedSkeleton())
+    skeleton = Skeleton(tmp_path / "session.nomad.json")
+    (tmp_path / "session.nomad.json").write_text(json.dumps({"Job": json.loads(SKELETON.read_text())}))
     return Manager(
         begin=begin,
         moves=moves,

@@ -135,7 +135,7 @@ def test_no_service_holds_a_management_token(stack: Stack) -> None:
 def test_the_manager_may_submit_sessions_and_nothing_else(stack: Stack) -> None:
     manager = _manager(stack)
     assert _status_of(manager, "GET", "/v1/jobs?namespace=caravan") == 200
-    assert _status_of(manager, "GET", "/v1/nodes") == 200
+    assert _status_of(manager, "GET", "/v1/nodes") == 403
     assert _status_of(manager, "GET", "/v1/jobs?namespace=default") == 403
     assert _status_of(manager, "POST", "/v1/namespace/other", {"Name": "other"}) == 403
     volume: dict[str, Any] = {"Volume": {"Name": "v", "Namespace": "caravan", "PluginID": "mkdir"}}
