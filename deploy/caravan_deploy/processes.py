@@ -133,8 +133,10 @@ def orphans_of(nomad_data: Path) -> list[int]:
 
 
 def _is_task(process: Path, allocations: bytes) -> bool:
-    """A task has Nomad's variable in its environment; an executor is Nomad's, and its arguments name the allocation."""
+    """A task has Nomad's variable in its environment; Nomad's helpers name the allocation or hold its files open."""
     if b"\0NOMAD_ALLOC_DIR=" + allocations in b"\0" + (process / "environ").read_bytes():
         return True
     words = (process / "cmdline").read_bytes()
+    if words.endswith((b"\0logmon\0", b"\0docker_logger\0")):
+        return any(os.fsencode(link.readlink()).startswith(allocations) for link in (process / "fd").iterdir())
     return b"\0executor\0" in words and allocations in words
