@@ -48,12 +48,6 @@ variable "storage_manager_url" {
   default     = "http://127.0.0.1:6022"
 }
 
-variable "storage_client_url" {
-  type        = string
-  description = "Where clients reach the storage proxy `local`."
-  default     = "http://127.0.0.1:6021"
-}
-
 # Where the stores are comes from Consul, what opens them from Vault: nothing of it stands in the job.
 locals {
   config = <<-TOML
@@ -106,7 +100,6 @@ locals {
     {{ end }}
     [storage.local]
     manager_url = "${var.storage_manager_url}"
-    client_url = "${var.storage_client_url}"
     {{ with secret "caravan/data/platform/storage" -}}
     token = "{{ .Data.data.manager_token }}"
     {{ end }}

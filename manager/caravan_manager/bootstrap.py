@@ -8,7 +8,7 @@ from sqlalchemy import Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.config import Section
-from caravan_manager.config import ManagerConfig
+from caravan_manager.config import BootstrapConfig
 from caravan_manager.db.engine import Transaction, beginning, make_engine
 from caravan_manager.db.tables import (
     domains,
@@ -79,9 +79,9 @@ class Seed(Section):
     images: list[ImageSeed] = []
 
 
-async def bootstrap(config: ManagerConfig, seed: Seed) -> None:
+async def bootstrap(config: BootstrapConfig, seed: Seed) -> None:
     """Make what is missing, in one transaction. What exists stays as it is; images are brought up to date."""
-    secret = await make_secret_keys(config).encrypt(seed.admin.secret_key.get_secret_value())
+    secret = await make_secret_keys(config.vault).encrypt(seed.admin.secret_key.get_secret_value())
     password = await hash_password(seed.admin.password.get_secret_value())
     engine = make_engine(config.database)
     try:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import structlog
@@ -16,11 +17,13 @@ from caravan_common.service import Listener, end, run, serving, until_stopped
 from caravan_manager.api.rest.information import ManagerIdentity
 from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
-from caravan_manager.config import ManagerConfig
+from caravan_manager.config import BootstrapConfig, ManagerConfig
 from caravan_manager.db.migrate import upgrade
 from caravan_manager.wiring import Wired, wire
 
 log = structlog.get_logger()
+
+Config = TypeVar("Config", BootstrapConfig, ManagerConfig)
 
 CONFIG = click.option(
     "--config", "path", type=click.Path(path_type=Path), required=True, help="The manager's TOML file."
@@ -36,16 +39,14 @@ def cli() -> None:
 @CONFIG
 def serve(path: Path) -> None:
     """Serve the API, and run the scheduler and the loops beside it."""
-    config = _configured(path)
-    run(_serve(config))
+    run(_serve(_configured(ManagerConfig, path)))
 
 
 @cli.command()
 @CONFIG
 def migrate(path: Path) -> None:
     """Bring the database to the newest schema. Safe to run at any time, by several managers at once."""
-    config = _configured(path)
-    uvloop.run(upgrade(config.database))
+    uvloop.run(upgrade(_configured(ManagerConfig, path).database))
     log.info("database.migrated")
 
 
@@ -54,12 +55,11 @@ def migrate(path: Path) -> None:
 @click.option("--seed", type=click.Path(path_type=Path), required=True, help="TOML: first administrator and images.")
 def bootstrap_command(path: Path, seed: Path) -> None:
     """Make the default domain, project and policies, the first administrator and the images; what exists stays."""
-    config = _configured(path)
-    uvloop.run(bootstrap(config, load_config(Seed, seed)))
+    uvloop.run(bootstrap(_configured(BootstrapConfig, path), load_config(Seed, seed)))
 
 
-def _configured(path: Path) -> ManagerConfig:
-    config = load_config(ManagerConfig, path)
+def _configured(model: type[Config], path: Path) -> Config:
+    config = load_config(model, path)
     configure_logs(config.log, "manager")
     return config
 

@@ -55,10 +55,9 @@ class AgentsSection(Section):
 
 
 class StorageSection(Section):
-    """One storage proxy: where the manager and where clients reach it."""
+    """One storage proxy: where the manager reaches it. Clients are told by the proxy itself where to go."""
 
     manager_url: str
-    client_url: str
     token: SecretStr
 
 
@@ -70,6 +69,14 @@ class SchedulerSection(Section):
     node_lost_seconds: float = Field(default=30, gt=0)
     start_limit_seconds: float = Field(default=900, gt=0)
     """How long a placed session may take until its containers run, pulling the image included."""
+
+
+class BootstrapConfig(Section):
+    """What the bootstrap needs of the file: no more rights than these, and no server but these two."""
+
+    log: LogSection = LogSection()
+    database: DatabaseSection
+    vault: VaultSection
 
 
 class ManagerConfig(Section):

@@ -14,7 +14,7 @@ from caravan_common.consul.leader import Leadership
 from caravan_common.nomad.client import NomadCluster
 from caravan_common.vault.transit import Transit
 from caravan_manager.compiler.skeleton import Skeleton
-from caravan_manager.config import ManagerConfig, SchedulerSection
+from caravan_manager.config import ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import beginning, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
@@ -69,9 +69,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_secret_keys(config: ManagerConfig) -> SecretKeys:
+def make_secret_keys(section: VaultSection) -> SecretKeys:
     """Make what encrypts and reveals keypairs' secrets."""
-    transit = Transit(config.vault.address, config.vault.token_file, config.vault.transit_key)
+    transit = Transit(section.address, section.token_file, section.transit_key)
     return SecretKeys(transit, time.monotonic)
 
 
@@ -110,7 +110,7 @@ def wire(config: ManagerConfig) -> Wired:
     cluster = Cluster(nomad, agents, Skeleton(config.session_job))
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     services = Services(
-        people=PeopleService(begin, make_secret_keys(config)),
+        people=PeopleService(begin, make_secret_keys(config.vault)),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now),
         vfolders=vfolders,
         images=ImagesService(begin),

@@ -1,5 +1,5 @@
-# The bootstrap of the first admin: find PostgreSQL and Redis.
-service_prefix "caravan-" {
+# The bootstrap of the first admin: find PostgreSQL.
+service "caravan-postgres" {
   policy = "read"
 }
 node_prefix "" {

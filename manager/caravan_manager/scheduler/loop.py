@@ -169,6 +169,8 @@ class Scheduler:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
             alive = {node.name: node for node in await nodes.list_nodes(tx, status=ALIVE)} if placed else {}
             ready = [session for session in placed if all(kernel.node in alive for kernel in session.kernels)]
+            if not ready:
+                return
             owners = await sessions.list_owners(tx, [session.id for session in ready])
             labels = await images.labels_by_reference(tx, [session.image for session in ready])
 

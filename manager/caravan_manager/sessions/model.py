@@ -264,7 +264,7 @@ class Session:
         if self.is_dead or self.status is SessionStatus.PENDING:
             return self
         info = self.status_info or reason
-        session = self if self.status is SessionStatus.TERMINATING else self._with_failure(None)
+        session = self if self.status is SessionStatus.TERMINATING else self._with_failure()
         return session._with_kernels(SessionStatus.TERMINATED, now)._in(SessionStatus.TERMINATED, info, now)
 
     def refused(self, reason: str, now: datetime) -> "Session":
@@ -291,9 +291,9 @@ class Session:
             session = replace(session, result=SessionResult.SUCCESS if succeeded else SessionResult.FAILURE)
         return session._in(SessionStatus.TERMINATING, info, now)
 
-    def _with_failure(self, exit_code: int | None) -> "Session":
+    def _with_failure(self) -> "Session":
         result = SessionResult.FAILURE if self.type is SessionType.BATCH else self.result
-        return replace(self, result=result, status_data=self.status_data | {"kernel": {"exit_code": exit_code}})
+        return replace(self, result=result, status_data=self.status_data | {"kernel": {"exit_code": None}})
 
     def _must_be(self, allowed: set[SessionStatus]) -> None:
         if self.status not in allowed:

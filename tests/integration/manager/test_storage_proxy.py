@@ -81,7 +81,7 @@ def serve(fake: FakeStorageProxy) -> web.Application:
 
 
 def section(url: str, token: str = TOKEN) -> StorageSection:
-    return StorageSection(manager_url=url, client_url="http://storage.example", token=SecretStr(token))
+    return StorageSection(manager_url=url, token=SecretStr(token))
 
 
 def real(volume: Path) -> web.Application:
