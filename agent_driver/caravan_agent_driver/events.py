@@ -1,4 +1,4 @@
-"""Telling the manager: messages into the Redis stream, and what is due of each kernel, however long Redis is away."""
+"""Telling the manager, through Redis, what is due of each kernel, however long Redis is away."""
 
 import asyncio
 from contextlib import suppress
@@ -17,11 +17,10 @@ from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import EVENT_FAILURES, EVENTS, START_TOLD
 from caravan_agent_driver.tasks import Background
 from caravan_common.config import RedisSection
-from caravan_common.wire.events import Event, KernelStarted
+from caravan_common.wire.events import Event, KernelStarted, Streams
 
 log = structlog.get_logger()
 
-STREAM_LENGTH = 100_000
 SEND_SECONDS = 5.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -36,11 +35,11 @@ class Sink(Protocol):
     async def send(self, event: Event) -> None: ...
 
 
-class RedisStream:
-    """The event stream in Redis; connects when it is used."""
+class RedisStreams:
+    """The event streams in Redis; connects when it is used."""
 
     def __init__(self, section: RedisSection) -> None:
-        self._stream = section.stream
+        self._streams = Streams.of(section.stream)
         self._redis = Redis(
             host=section.host,
             port=section.port,
@@ -51,11 +50,12 @@ class RedisStream:
         )
 
     async def send(self, event: Event) -> None:
-        """Append one message to the stream, which Redis trims to about STREAM_LENGTH entries."""
+        """Append one message to its stream, which Redis trims to about its length."""
+        stream = self._streams.carrying(event)
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._redis.xadd(
-                    self._stream, {"event": event.model_dump_json()}, maxlen=STREAM_LENGTH, approximate=True
+                    stream.key, {"event": event.model_dump_json()}, maxlen=stream.length, approximate=True
                 )
         except (RedisError, OSError, TimeoutError) as err:
             EVENT_FAILURES.inc()

@@ -11,7 +11,7 @@ from caravan_agent_driver.config import SUBNET_PREFIX, AgentConfig
 from caravan_agent_driver.docker.containers import container_log
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.networks import SessionNetworks
-from caravan_agent_driver.events import RedisStream, Reporter
+from caravan_agent_driver.events import RedisStreams, Reporter
 from caravan_agent_driver.kernels.cleanup import Cleanup
 from caravan_agent_driver.kernels.logs import KernelLogs
 from caravan_agent_driver.kernels.preparation import Preparation
@@ -33,7 +33,7 @@ class Agent:
 
     config: AgentConfig
     engine: Engine
-    stream: RedisStream
+    stream: RedisStreams
     node: Node
     store: KernelStore
     reporter: Reporter
@@ -47,7 +47,7 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
     """Make an agent; nothing connects or starts yet."""
     limits = config.limits
     engine = Engine(config.docker_socket)
-    stream = RedisStream(config.redis)
+    stream = RedisStreams(config.redis)
     store = KernelStore(config.state_dir / "kernels")
     scratch = Scratch(config.state_dir / "scratches", config.uid, config.gid)
     volumes = {name: section.path for name, section in config.volumes.items()}

@@ -23,7 +23,7 @@ class LogSection(Section):
 
 
 class RedisSection(Section):
-    """Where Redis is. ``stream`` is the key of the event stream that the agents write."""
+    """Where Redis is. ``stream`` is the key of the event streams that the agents write (`wire/events.py`)."""
 
     host: str
     port: int = Field(ge=1, le=65535)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from caravan_common.consul.leader import Leadership
 from caravan_common.nomad.client import NomadCluster
 from caravan_common.vault.transit import Transit
+from caravan_common.wire.events import Streams
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.config import ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import beginning, make_engine
@@ -120,7 +121,7 @@ def wire(config: ManagerConfig) -> Wired:
         services=services,
         scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
         sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
-        agent_watcher=AgentWatcher(redis, config.redis.stream, me, nodes, moves),
+        agent_watcher=AgentWatcher(redis, Streams.of(config.redis.stream), me, nodes, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
         engine=engine,
         redis=redis,

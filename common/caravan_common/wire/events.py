@@ -1,10 +1,12 @@
-"""What agents write to the event stream in Redis, and the manager reads. Hints: the sweep is the truth.
+"""What agents write to two streams in Redis, and the manager reads. Hints: the sweep is the truth.
 
-Each entry of the stream has one field, ``event``: the JSON of one of these messages.
+Each entry of a stream has one field, ``event``: the JSON of one of these messages. Nodes and kernels have a stream
+each: a heartbeat is worth nothing when the next one is there, and many must not push a kernel's end out.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -70,7 +72,31 @@ class KernelCleaned(_Event):
     kernel: UUID
 
 
-Event = Annotated[
-    NodeHeartbeat | NodeStopped | KernelStarted | KernelTerminated | KernelCleaned, Field(discriminator="type")
-]
+NodeEvent = NodeHeartbeat | NodeStopped
+Event = Annotated[NodeEvent | KernelStarted | KernelTerminated | KernelCleaned, Field(discriminator="type")]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream's key in Redis, and to about how many entries it is trimmed."""
+
+    key: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams of one cluster. ``kernels`` holds what must not be lost while all managers are away for hours."""
+
+    kernels: Stream
+    nodes: Stream
+
+    @classmethod
+    def of(cls, key: str) -> Self:
+        """Return the streams below the configured key."""
+        return cls(kernels=Stream(key, 100_000), nodes=Stream(f"{key}:nodes", 10_000))
+
+    def carrying(self, event: Event) -> Stream:
+        """Return the stream that an event goes to."""
+        return self.nodes if isinstance(event, NodeEvent) else self.kernels

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -20,8 +21,11 @@ from caravan_common.wire.events import (
     KernelCleaned,
     KernelStarted,
     KernelTerminated,
+    NodeEvent,
     NodeHeartbeat,
     NodeStopped,
+    Stream,
+    Streams,
 )
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.sessions.model import SessionNotFoundError
@@ -54,46 +58,50 @@ async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
 
 
 class AgentWatcher:
-    """Reads what agents write to the Redis stream. Managers share the entries; an entry is done when it is recorded."""
+    """Reads the agents' streams in Redis. Managers share the entries; an entry is done when it is recorded."""
 
-    def __init__(self, redis: Redis, stream: str, consumer: str, nodes: NodesService, moves: SessionMoves) -> None:
+    def __init__(self, redis: Redis, streams: Streams, consumer: str, nodes: NodesService, moves: SessionMoves) -> None:
         self._redis = redis
-        self._stream = stream
+        self._streams = streams
         self._consumer = consumer
         self._nodes = nodes
         self._moves = moves
 
     async def run(self) -> None:
-        """Read for ever."""
-        await retrying("agents", self._read)
+        """Read for ever; heartbeats wait for no kernel, and kernels for no heartbeat."""
+        async with asyncio.TaskGroup() as group:
+            for stream in (self._streams.kernels, self._streams.nodes):
+                group.create_task(retrying(stream.key, partial(self._read, stream)))
 
-    async def _read(self) -> None:
+    async def _read(self, stream: Stream) -> None:
         try:
-            await self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(stream.key, GROUP, id="0", mkstream=True)
         except ResponseError as err:
             if "BUSYGROUP" not in str(err):
                 raise
         claimed: Any = await self._redis.xautoclaim(
-            self._stream, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
+            stream.key, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
         )
-        await self._handle(claimed[1])
+        await self._handle(stream, claimed[1])
         fresh: Any = await self._redis.xreadgroup(
-            GROUP, self._consumer, {self._stream: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
+            GROUP, self._consumer, {stream.key: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
         )
         for _, entries in fresh:
-            await self._handle(entries)
+            await self._handle(stream, entries)
 
-    async def _handle(self, entries: list[Entry]) -> None:
+    async def _handle(self, stream: Stream, entries: list[Entry]) -> None:
         queues: defaultdict[str, list[Event]] = defaultdict(list)
         for _, fields in entries:
             event = _event(fields)
-            if event is not None:
-                queues[_queue(event)].append(event)
+            if isinstance(event, NodeEvent):
+                queues[event.node] = [event]  # only a node's last word counts
+            elif event is not None:
+                queues[str(event.session)].append(event)
         async with asyncio.TaskGroup() as group:
             for queue in queues.values():
                 group.create_task(self._in_order(queue))
         if entries:
-            await self._redis.xack(self._stream, GROUP, *[entry for entry, _ in entries])
+            await self._redis.xack(stream.key, GROUP, *[entry for entry, _ in entries])
 
     async def _in_order(self, events: list[Event]) -> None:
         for event in events:
@@ -124,14 +132,6 @@ def _event(fields: dict[bytes, bytes]) -> Event | None:
     except (KeyError, ValidationError) as err:
         log.warning("event.unreadable", error=str(err))
         return None
-
-
-def _queue(event: Event) -> str:
-    match event:
-        case NodeHeartbeat() | NodeStopped():
-            return event.node
-        case _:
-            return str(event.session)
 
 
 class NomadWatcher:

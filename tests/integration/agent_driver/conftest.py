@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 from blockbuster import BlockBuster
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from tests.integration.redis_server import RedisServer
 
 from caravan_agent_driver import hook
 from caravan_agent_driver.app import running_agent
@@ -30,7 +30,7 @@ from caravan_agent_driver.docker.engine import DockerError, Engine
 from caravan_agent_driver.mounts.table import unmount_below
 from caravan_common.ids import folder_path, network_name
 from caravan_common.wire.agent import KernelSpec, Mount
-from caravan_common.wire.events import EVENT, Event
+from caravan_common.wire.events import EVENT, Event, Streams
 
 pytestmark = pytest.mark.stack
 
@@ -131,49 +131,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name, make in makers.items():
         if subprocess.run(["docker", "image", "inspect", name], capture_output=True).returncode:
             subprocess.run(["docker", "import", "-", name], input=make(), check=True, capture_output=True)
-
-
-# --- Redis ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class RedisServer:
-    """A Redis of the test's own, which can be stopped and started."""
-
-    folder: Path
-    port: int
-    process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        program = shutil.which("redis-server")
-        assert program is not None, "these tests need redis-server (Debian: redis-server)"
-        self.process = await asyncio.create_subprocess_exec(
-            program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        client = Redis(host="127.0.0.1", port=self.port)
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await client.ping()
-                    break
-                except (RedisError, OSError):
-                    await asyncio.sleep(0.02)
-        await client.aclose()
-
-    async def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            await self.process.wait()
-            self.process = None
-
-
-@pytest.fixture
-async def redis_server(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[RedisServer]:
-    server = RedisServer(tmp_path, unused_tcp_port)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 # --- the agent ------------------------------------------------------------------------------------------------------
@@ -313,10 +270,11 @@ class Node:
         return [event for _, event in await self.told() if getattr(event, "kernel", None) == kernel]
 
     async def told(self) -> list[tuple[datetime, Event]]:
-        """Return everything in the stream with the time at which Redis got it."""
+        """Return everything in the streams with the time at which Redis got it, in that order."""
         client = Redis(host="127.0.0.1", port=self.server.port, decode_responses=True)
+        streams = Streams.of(self.config.redis.stream)
         try:
-            entries = await client.xrange(self.config.redis.stream)
+            entries = [e for s in (streams.nodes, streams.kernels) for e in await client.xrange(s.key)]
         finally:
             await client.aclose()
         return [
@@ -324,7 +282,7 @@ class Node:
                 datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000).astimezone(),
                 EVENT.validate_json(fields["event"]),
             )
-            for entry, fields in entries
+            for entry, fields in sorted(entries, key=lambda e: tuple(map(int, e[0].split("-"))))
         ]
 
     async def until(self, kernel: UUID, *types: str, seconds: float = 10) -> list[Event]:
