@@ -2,8 +2,12 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
-# The stack needs root: for Docker, mounts, and PostgreSQL's own user. The cache stays the caller's.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo env HOME="$(HOME)" PATH="$(PATH)")
+# The stack needs root: for Docker, mounts, and PostgreSQL's own user. The cache stays the caller's, and so does how the
+# caller reaches package registries: proxies, certificates, mirrors.
+KEPT := HOME PATH XDG_CACHE_HOME http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY \
+  SSL_CERT_FILE SSL_CERT_DIR PIP_CERT PIP_INDEX_URL UV_DEFAULT_INDEX GOPROXY GONOSUMDB GOFLAGS \
+  CARAVAN_KEEP_STACK CARAVAN_GOLDEN
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo env $(foreach name,$(KEPT),$(if $($(name)),$(name)="$($(name))")))
 BIN := .venv/bin
 STACK := $(SUDO) $(BIN)/caravan-stack
 PYTEST := $(SUDO) $(BIN)/python -m pytest
