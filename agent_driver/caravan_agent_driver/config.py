@@ -33,11 +33,15 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class ApiSection(Section):
-    """Where the manager reaches the agent, and the token that it shows."""
+    """Where the manager reaches the agent, and the token that it shows.
+
+    ``cert_file`` is a PEM file of the key, its certificate and those above it; with it the door is TLS.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=6011, ge=0, le=65535)
     token: SecretStr = Field(min_length=16)
+    cert_file: AbsolutePath | None = None
 
 
 class MetricsSection(Section):

@@ -7,7 +7,6 @@ from typing import Protocol
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -17,6 +16,7 @@ from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import EVENT_FAILURES, EVENTS, START_TOLD
 from caravan_agent_driver.tasks import Background
 from caravan_common.config import RedisSection
+from caravan_common.redis import make_redis
 from caravan_common.wire.events import Event, KernelStarted, Streams
 
 log = structlog.get_logger()
@@ -40,14 +40,8 @@ class RedisStreams:
 
     def __init__(self, section: RedisSection) -> None:
         self._streams = Streams.of(section.stream)
-        self._redis = Redis(
-            host=section.host,
-            port=section.port,
-            password=section.password.get_secret_value() or None,
-            socket_timeout=SEND_SECONDS,
-            socket_connect_timeout=SEND_SECONDS,
-            retry=Retry(NoBackoff(), 1),  # for a connection that Redis closed; the pauses are ours
-        )
+        once = Retry(NoBackoff(), 1)  # for a connection that Redis closed; the pauses are ours
+        self._redis = make_redis(section, answer_seconds=SEND_SECONDS, retry=once)
 
     async def send(self, event: Event) -> None:
         """Append one message to its stream, which Redis trims to about its length."""

@@ -1,7 +1,9 @@
 """Makes the agent's parts and connects them. Nothing else does."""
 
+import ssl
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
@@ -23,6 +25,7 @@ from caravan_agent_driver.kernels.watcher import Watcher
 from caravan_agent_driver.mounts.bind import BindMounts
 from caravan_agent_driver.node import Node
 from caravan_agent_driver.tasks import Background
+from caravan_common.errors import ConfigurationError
 from caravan_common.metrics import metrics
 from caravan_common.service import Listener
 
@@ -75,11 +78,27 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
         watcher=watcher,
         sweeper=Sweeper(store, engine, scratch, network, logs, cleanup, limits),
         listeners=(
-            Listener(manager_door(token, store, preparation, cleanup, logs, watcher), config.api.host, config.api.port),
+            Listener(
+                manager_door(token, store, preparation, cleanup, logs, watcher),
+                config.api.host,
+                config.api.port,
+                tls=None if config.api.cert_file is None else _server_tls(config.api.cert_file),
+            ),
             Listener(_metrics_door(), config.metrics.host, config.metrics.port),
             Listener(hooks_door(preparation, cleanup), path=str(config.socket)),
         ),
     )
+
+
+def _server_tls(cert_file: Path) -> ssl.SSLContext:
+    """Return what the manager's door shows. Raises ConfigurationError for a file without key and certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(cert_file)
+    except OSError as err:  # an ssl.SSLError is one
+        raise ConfigurationError(f"{cert_file} holds no key with its certificate: {err}") from err
+    return context
 
 
 def _metrics_door() -> web.Application:

@@ -23,11 +23,15 @@ class LogSection(Section):
 
 
 class RedisSection(Section):
-    """Where Redis is. ``stream`` is the key of the event streams that the agents write (`wire/events.py`)."""
+    """Where Redis is. ``stream`` is the key of the event streams that the agents write (`wire/events.py`).
+
+    With ``ca_file`` the connection is TLS, and Redis must show a certificate of that CA for ``host``.
+    """
 
     host: str
     port: int = Field(ge=1, le=65535)
     password: SecretStr
+    ca_file: Path | None = None
     stream: str = "caravan:events"
 
 

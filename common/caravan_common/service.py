@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ CANCEL_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application and where it listens: TCP ``host`` and ``port``, or a Unix socket ``path``."""
+    """An application and where it listens: TCP ``host`` and ``port`` (``tls`` encrypts), or a Unix socket ``path``."""
 
     app: web.Application
     host: str = "127.0.0.1"
     port: int = 0
     path: str | None = None
+    tls: ssl.SSLContext | None = None
 
 
 @asynccontextmanager
@@ -38,7 +40,7 @@ async def serving(*listeners: Listener) -> AsyncGenerator[list[str], None]:
             site: web.BaseSite = (
                 web.UnixSite(runner, listener.path)
                 if listener.path is not None
-                else web.TCPSite(runner, listener.host, listener.port, reuse_port=False)
+                else web.TCPSite(runner, listener.host, listener.port, reuse_port=False, ssl_context=listener.tls)
             )
             await site.start()
             addresses.append(site.name if listener.path else "{}:{}".format(*runner.addresses[0][:2]))

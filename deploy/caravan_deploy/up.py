@@ -23,6 +23,7 @@ from caravan_deploy.servers.access import (
 from caravan_deploy.servers.consul import consul_api, consul_daemon, start_consul
 from caravan_deploy.servers.docker import start_docker
 from caravan_deploy.servers.nomad import nomad_api, nomad_daemon, start_nomad, wait_for_node
+from caravan_deploy.servers.pki import make_authority
 from caravan_deploy.servers.tokens import Tokens, load_tokens
 from caravan_deploy.servers.vault import start_vault, vault_api, vault_daemon
 
@@ -112,3 +113,4 @@ def _vault(layout: Layout, tokens: Tokens, program: Path) -> None:
     with step("Vault: raft storage, unsealed"):
         start_vault(layout, tokens, program)
         enable_secret_engines(vault_api(layout))
+        make_authority(layout, vault_api(layout))

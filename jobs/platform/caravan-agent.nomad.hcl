@@ -64,7 +64,7 @@ locals {
     node_id = "{{ env "node.unique.id" }}"
     region = "{{ env "NOMAD_REGION" }}"
     scaling_group = "default"
-    advertise_url = "http://{{ env "NOMAD_ADDR_api" }}"
+    advertise_url = "https://{{ env "NOMAD_ADDR_api" }}"
     cluster = "${var.cluster}"
     socket = "${var.agent_socket}"
     state_dir = "${var.agent_state}"
@@ -79,7 +79,9 @@ locals {
     port = ${var.agent_port}
     {{ with secret "caravan/data/platform/agent" -}}
     token = "{{ .Data.data.token }}"
-    {{ end }}
+    {{ end -}}
+    cert_file = "{{ env "NOMAD_SECRETS_DIR" }}/agent.pem"
+
     [metrics]
     host = "${var.host}"
     port = ${var.agent_metrics_port}
@@ -95,7 +97,9 @@ locals {
     {{ end }}{{ end -}}
     {{ with secret "caravan/data/platform/redis" -}}
     password = "{{ .Data.data.password }}"
-    {{ end }}
+    {{ end -}}
+    ca_file = "{{ env "NOMAD_SECRETS_DIR" }}/ca.pem"
+
     [volumes.volume1]
     path = "${var.volume1}"
   TOML
@@ -124,10 +128,13 @@ job "caravan-agent" {
       port = "api"
 
       check {
-        type     = "http"
-        path     = "/health"
-        interval = "2s"
-        timeout  = "2s"
+        # Only its own node's Consul asks, and hands over nothing: it need not know the CA.
+        type            = "http"
+        protocol        = "https"
+        tls_skip_verify = true
+        path            = "/health"
+        interval        = "2s"
+        timeout         = "2s"
       }
     }
 
@@ -158,6 +165,20 @@ job "caravan-agent" {
         destination = "${NOMAD_SECRETS_DIR}/config.toml"
         perms       = "0600"
         data        = local.config
+      }
+
+      # Key and certificate in one file; a new one comes before the old one ends, and the agent starts again with it.
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/agent.pem"
+        perms       = "0600"
+        data        = <<-PEM
+          {{ with pkiCert "caravan-pki/issue/caravan-agent" "common_name=caravan-agent.service.consul" }}{{ .Key }}{{ .Cert }}{{ end }}
+        PEM
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/ca.pem"
+        data        = "{{ with secret \"caravan-pki/cert/ca\" }}{{ .Data.certificate }}{{ end }}"
       }
 
       kill_timeout = "10s"

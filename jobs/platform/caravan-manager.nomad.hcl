@@ -81,7 +81,9 @@ locals {
     {{ end }}{{ end -}}
     {{ with secret "caravan/data/platform/redis" -}}
     password = "{{ .Data.data.password }}"
-    {{ end }}
+    {{ end -}}
+    ca_file = "{{ env "NOMAD_SECRETS_DIR" }}/ca.pem"
+
     [nomad]
     address = "${var.nomad_address}"
     namespace = "caravan"
@@ -97,7 +99,9 @@ locals {
     [agents]
     {{ with secret "caravan/data/platform/agent" -}}
     token = "{{ .Data.data.token }}"
-    {{ end }}
+    {{ end -}}
+    ca_file = "{{ env "NOMAD_SECRETS_DIR" }}/ca.pem"
+
     [storage.local]
     manager_url = "${var.storage_manager_url}"
     {{ with secret "caravan/data/platform/storage" -}}
@@ -221,6 +225,11 @@ job "caravan-manager" {
         destination = "${NOMAD_SECRETS_DIR}/config.toml"
         perms       = "0600"
         data        = local.config
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/ca.pem"
+        data        = "{{ with secret \"caravan-pki/cert/ca\" }}{{ .Data.certificate }}{{ end }}"
       }
 
       kill_timeout = "10s"

@@ -59,13 +59,27 @@ job "redis" {
         perms       = "0600"
         data        = <<-CONF
           bind ${var.host}
-          port {{ env "NOMAD_PORT_redis" }}
+          port 0
+          tls-port {{ env "NOMAD_PORT_redis" }}
+          tls-cert-file {{ env "NOMAD_SECRETS_DIR" }}/redis.pem
+          tls-key-file {{ env "NOMAD_SECRETS_DIR" }}/redis.pem
+          tls-auth-clients no
+          tls-protocols TLSv1.3
           dir ${var.redis_data}
           appendonly yes
           appendfsync everysec
           save ""
           {{ with secret "caravan/data/platform/redis" }}requirepass {{ .Data.data.password }}{{ end }}
         CONF
+      }
+
+      # Key and certificate in one file; a new one comes before the old one ends, and Redis starts again with it.
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/redis.pem"
+        perms       = "0600"
+        data        = <<-PEM
+          {{ with pkiCert "caravan-pki/issue/redis" "common_name=caravan-redis.service.consul" "ip_sans=${var.host}" }}{{ .Key }}{{ .Cert }}{{ end }}
+        PEM
       }
 
       kill_timeout = "10s"

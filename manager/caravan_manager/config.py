@@ -49,9 +49,10 @@ class VaultSection(Section):
 
 
 class AgentsSection(Section):
-    """How the manager speaks to agents."""
+    """How the manager speaks to agents. With ``ca_file`` only to those that show a certificate of that CA."""
 
     token: SecretStr
+    ca_file: Path | None = None
 
 
 class StorageSection(Section):

@@ -2,20 +2,25 @@
 
 import os
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from caravan_common.consul.leader import Leadership
+from caravan_common.errors import ConfigurationError
 from caravan_common.nomad.client import NomadCluster
+from caravan_common.redis import make_redis
 from caravan_common.vault.transit import Transit
 from caravan_common.wire.events import Streams
 from caravan_manager.compiler.skeleton import Skeleton
-from caravan_manager.config import ManagerConfig, SchedulerSection, VaultSection
+from caravan_manager.config import AgentsSection, ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import beginning, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
@@ -76,15 +81,14 @@ def make_secret_keys(section: VaultSection) -> SecretKeys:
     return SecretKeys(transit, time.monotonic)
 
 
-def make_redis(config: ManagerConfig) -> Redis:
-    """Make the client of Redis."""
-    return Redis(
-        host=config.redis.host,
-        port=config.redis.port,
-        password=config.redis.password.get_secret_value(),
-        socket_connect_timeout=5,
-        socket_timeout=30,
-    )
+def _agents_tls(section: AgentsSection) -> ssl.SSLContext | None:
+    """Return what agents' certificates are checked with. Raises ConfigurationError for a file without certificates."""
+    if section.ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=section.ca_file)
+    except OSError as err:  # an ssl.SSLError is one
+        raise ConfigurationError(f"{section.ca_file} holds no certificate of a CA: {err}") from err
 
 
 def _limits(section: SchedulerSection) -> Limits:
@@ -99,11 +103,11 @@ def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
     engine = make_engine(config.database)
     begin = beginning(engine)
-    redis = make_redis(config)
+    redis = make_redis(config.redis, answer_seconds=30, retry=Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3))
     client = aiohttp.ClientSession()
     moves = SessionMoves(begin, SessionNews(), now)
     nomad = NomadCluster(config.nomad.address, config.nomad.namespace)
-    agents = HttpAgents(client, config.agents.token.get_secret_value())
+    agents = HttpAgents(client, config.agents.token.get_secret_value(), _agents_tls(config.agents))
     proxies = {name: HttpStorageProxy(client, section) for name, section in config.storage.items()}
     vfolders = VFoldersService(begin, proxies)
     nodes = NodesService(begin)

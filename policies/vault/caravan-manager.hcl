@@ -1,4 +1,4 @@
-# Manager: what it needs to reach its neighbours, and the transit key that encrypts keypairs' secrets.
+# Manager: what it needs to reach its neighbours and to know them, and the transit key that encrypts keypairs' secrets.
 path "caravan/data/platform/postgres" {
   capabilities = ["read"]
 }
@@ -9,6 +9,9 @@ path "caravan/data/platform/storage" {
   capabilities = ["read"]
 }
 path "caravan/data/platform/agent" {
+  capabilities = ["read"]
+}
+path "caravan-pki/cert/ca" {
   capabilities = ["read"]
 }
 path "transit/encrypt/caravan-keypairs" {

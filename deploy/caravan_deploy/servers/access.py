@@ -126,7 +126,7 @@ def apply_nomad_policies(layout: Layout, api: Api) -> None:
 
 def apply_vault_policies(layout: Layout, api: Api) -> None:
     """Write Vault's policies and one login role for each, bound to the platform job of its name."""
-    _enable(api, "auth", VAULT_LOGIN, "jwt")
+    enable(api, "auth", VAULT_LOGIN, "jwt")
     config = {"jwks_url": _keys_url(layout), "jwt_supported_algs": ["RS256", "EdDSA"]}
     api.call("POST", f"/v1/auth/{VAULT_LOGIN}/config", config)
     for job, rules in _files(layout, "vault").items():
@@ -136,8 +136,8 @@ def apply_vault_policies(layout: Layout, api: Api) -> None:
 
 def enable_secret_engines(api: Api) -> None:
     """Mount KV v2 at `caravan/` and Transit with the key for keypairs' secrets."""
-    _enable(api, "mounts", "caravan", "kv", options={"version": "2"})
-    _enable(api, "mounts", "transit", "transit")
+    enable(api, "mounts", "caravan", "kv", options={"version": "2"})
+    enable(api, "mounts", "transit", "transit")
     api.call("POST", f"/v1/transit/keys/{KEYPAIRS_KEY}", {"type": "aes256-gcm96"})
 
 
@@ -160,7 +160,8 @@ def _vault_role(job: str) -> dict[str, object]:
     }
 
 
-def _enable(api: Api, kind: str, path: str, engine: str, **more: object) -> None:
+def enable(api: Api, kind: str, path: str, engine: str, **more: object) -> None:
+    """Mount an engine of Vault at ``path`` unless it is there; ``kind`` is ``mounts`` or ``auth``."""
     if f"{path}/" not in api.call("GET", f"/v1/sys/{kind}")["data"]:
         api.call("POST", f"/v1/sys/{kind}/{path}", {"type": engine, "description": OURS, **more})
 

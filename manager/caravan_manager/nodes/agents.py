@@ -1,5 +1,6 @@
 """The manager's side of the agents' API: prepare a kernel, forget it, read its log."""
 
+import ssl
 from typing import Protocol
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from caravan_common.errors import CaravanError, NotFoundError, UnavailableError
 from caravan_common.wire.agent import KernelList, KernelSpec
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+AGENT_NAME = "caravan-agent.service.consul"
+"""The name in every agent's certificate: the cluster's CA gives it to the job caravan-agent only."""
 REFUSALS = frozenset({400, 409, 413, 422})
 """What is wrong with the specification itself; other failures may be over at the next try."""
 MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -49,10 +52,14 @@ class Agents(Protocol):
 
 
 class HttpAgents:
-    """The real agents, over HTTP with the token that they share with the manager."""
+    """The real agents, over HTTP with the token that they share with the manager.
 
-    def __init__(self, client: aiohttp.ClientSession, token: str) -> None:
+    With ``tls`` only agents are spoken to that show a certificate for AGENT_NAME; without it the way must be safe.
+    """
+
+    def __init__(self, client: aiohttp.ClientSession, token: str, tls: ssl.SSLContext | None = None) -> None:
         self._client = client
+        self._tls = tls
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def prepare(self, url: str, spec: KernelSpec) -> None:
@@ -76,8 +83,19 @@ class HttpAgents:
 
     async def _call(self, method: str, url: str, body: bytes | None = None) -> bytes:
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
+        if self._tls is not None and not url.startswith("https://"):
+            raise UnavailableError(f"the agent at {url.partition('/kernels')[0]} does not speak TLS")
         try:
-            async with self._client.request(method, url, data=body, headers=headers, timeout=TIMEOUT) as answer:
+            async with self._client.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                ssl=self._tls or True,
+                server_hostname=AGENT_NAME if self._tls is not None else None,
+            ) as answer:
                 content = await answer.content.read(MAX_LOG_BYTES)
                 while len(content) < MAX_LOG_BYTES and (
                     more := await answer.content.read(MAX_LOG_BYTES - len(content))
