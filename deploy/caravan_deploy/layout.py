@@ -26,9 +26,9 @@ def cache_folder() -> Path:
     return Path(base) / "caravan"
 
 
-def client_folder() -> Path:
+def client_folder(version: str = CLIENT_VERSION) -> Path:
     """Return where the official client's program lies once it is installed."""
-    return cache_folder() / "client" / CLIENT_VERSION / "bin"
+    return cache_folder() / "client" / version / "bin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from caravan_deploy.client.environment import ensure_client
 from caravan_deploy.client.main_job import Client
 from caravan_deploy.down import clean
-from caravan_deploy.layout import REPOSITORY, Layout, Ports, load_layout
+from caravan_deploy.layout import CLIENT_VERSION, REPOSITORY, Layout, Ports, load_layout
 from caravan_deploy.platform.admin import Admin
 from caravan_deploy.platform.image import KernelImage, ensure_image
 from caravan_deploy.ports import BLOCK_SIZE, FIRST_BLOCK, free_block
@@ -41,9 +41,9 @@ class Stack:
         """The manager's address, as clients have it."""
         return self.layout.endpoint
 
-    def client(self, home: Path) -> Client:
-        """Return the official client as the first admin, with a home of its own."""
-        return Client(ensure_client(), self.layout, self.admin, home)
+    def client(self, home: Path, version: str = CLIENT_VERSION) -> Client:
+        """Return the official client as the first admin, with a home of its own. Raises MissingPythonError."""
+        return Client(ensure_client(version), self.layout, self.admin, home)
 
 
 @contextmanager

@@ -9,3 +9,11 @@ cd "$top"
 "$uv" export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
 rm -f uv.lock
 printf 'caravan: %s libraries pinned in requirements.lock\n' "$(grep -c '^[a-zA-Z0-9].*==' requirements.lock)" >&2
+
+# The official clients of the tests, each for the Python that it wants.
+clients=deploy/caravan_deploy/client/requirements
+for client in 23.9.10:3.11 24.9.14:3.12 25.5.2:3.12 26.9.6:3.13; do
+  printf 'backend.ai-client==%s\n' "${client%%:*}" |
+    "$uv" pip compile --quiet --upgrade --no-header --no-annotate --python-version "${client##*:}" --python-platform linux \
+      --output-file "$clients/${client%%:*}.txt" -
+done

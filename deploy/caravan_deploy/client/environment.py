@@ -1,47 +1,75 @@
-"""A virtual environment of its own for the official client, kept per user; it wants Python 3.12 exactly."""
+"""A virtual environment for each version of the official client, kept per user, with the Python that it wants."""
 
+import fcntl
+import hashlib
 import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from caravan_deploy.errors import SetupError
 from caravan_deploy.layout import CLIENT_VERSION, cache_folder, client_folder
 from caravan_deploy.progress import step
 
-PYTHON = "3.12"
-REQUIREMENT = f"backend.ai-client=={CLIENT_VERSION}"
-_PROBE = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != {tuple(map(int, PYTHON.split('.')))})"
+PYTHONS = {"23.9.10": "3.11", "24.9.14": "3.12", "25.5.2": "3.12", "26.9.6": "3.13"}
+"""The versions of the client, and the Python that each wants exactly."""
+_REQUIREMENTS = Path(__file__).parent / "requirements"
 
 
-def ensure_client() -> Path:
-    """Return the client's program `backend.ai`; installed the first time. Raises SetupError without Python 3.12."""
-    folder = client_folder().parent
+class MissingPythonError(SetupError):
+    """No interpreter of the version that a client wants runs here, and none could be had."""
+
+
+def ensure_client(version: str = CLIENT_VERSION) -> Path:
+    """Return the client's program `backend.ai`; installed the first time. Raises MissingPythonError."""
+    folder = client_folder(version).parent
+    requirements = _REQUIREMENTS / f"{version}.txt"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     complete = folder / ".complete"
-    if not complete.exists():
-        with step(f"official client {CLIENT_VERSION}: installing it in {folder}"):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            uv = _ensure_uv()
-            _run([str(uv), "venv", "--quiet", "--python", _find_python(uv), str(folder)])
-            _run([str(uv), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), REQUIREMENT])
-            complete.touch()
+    with _alone(folder):
+        if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
+            with step(f"official client {version}: installing it in {folder}"):
+                _install(folder, requirements, version)
+                complete.write_text(wanted, encoding="utf-8")
     return folder / "bin" / "backend.ai"
 
 
-def _find_python(uv: Path) -> str:
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Keep other processes from installing the same client meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(folder: Path, requirements: Path, version: str) -> None:
+    uv, python = _ensure_uv(), folder / "bin" / "python"
+    if not _succeeds([str(python), "-c", _probe(PYTHONS[version])]):
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([str(uv), "venv", "--quiet", "--python", _find_python(uv, version), str(folder)])
+    _run([str(uv), "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)])
+
+
+def _probe(python: str) -> str:
+    return f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != {tuple(map(int, python.split('.')))})"
+
+
+def _find_python(uv: Path, version: str) -> str:
     """Return an interpreter that really runs: names on PATH may be shims that fail."""
-    of_pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{PYTHON}*/bin/python"))
-    candidates = [sys.executable, f"python{PYTHON}", *map(str, of_pyenv)]
-    for candidate in candidates:
-        if _succeeds([candidate, "-c", _PROBE]):
+    python = PYTHONS[version]
+    of_pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{python}*/bin/python"))
+    for candidate in (sys.executable, f"python{python}", *map(str, of_pyenv)):
+        if _succeeds([candidate, "-c", _probe(python)]):
             return candidate
-    if _succeeds([str(uv), "python", "install", "--quiet", PYTHON], limit=300):
-        return PYTHON
-    raise SetupError(
-        f"the stack is up, but the official client {CLIENT_VERSION} needs Python {PYTHON}, which neither PATH nor "
-        f"~/.pyenv has and `uv python install {PYTHON}` could not get: install it and run `make up` again."
+    if _succeeds([str(uv), "python", "install", "--quiet", python], limit=300):
+        return python
+    raise MissingPythonError(
+        f"the official client {version} needs Python {python}, which neither PATH nor ~/.pyenv has and "
+        f"`uv python install {python}` could not get: install it and try again."
     )
 
 

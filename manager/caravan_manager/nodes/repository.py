@@ -9,9 +9,25 @@ from sqlalchemy.dialects.postgresql import insert
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
 from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.db.choice import EVERYTHING, Choice, Fields, conditions, flag, moment, ordering, text, word
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
 from caravan_manager.nodes.model import Node, ScalingGroup
+
+FIELDS: Fields = {
+    "id": text(nodes.c.name),
+    "status": word(nodes.c.status, NodeStatus),
+    "status_changed": moment(nodes.c.status_changed),
+    "region": text(nodes.c.region),
+    "scaling_group": text(nodes.c.scaling_group),
+    "schedulable": flag(nodes.c.schedulable),
+    "addr": text(nodes.c.url),
+    "architecture": text(nodes.c.architecture),
+    "first_contact": moment(nodes.c.first_contact),
+    "lost_at": moment(nodes.c.lost_at),
+    "version": text(nodes.c.version),
+}
+"""What lists of nodes can be filtered and ordered by."""
 
 
 def _node(row: AnyRow) -> Node:
@@ -96,10 +112,16 @@ async def mark_lost(tx: Transaction, silent_since: datetime) -> list[str]:
 
 
 async def list_nodes(
-    tx: Transaction, *, scaling_group: str | None = None, status: str | None = None, name: str | None = None
+    tx: Transaction,
+    *,
+    scaling_group: str | None = None,
+    status: str | None = None,
+    name: str | None = None,
+    choice: Choice = EVERYTHING,
 ) -> list[Node]:
     """Return nodes by name; at most 10,000."""
-    wanted = select(nodes).order_by(nodes.c.name).limit(10_000)
+    wanted = select(nodes).where(*conditions(choice, FIELDS)).limit(10_000)
+    wanted = wanted.order_by(*ordering(choice, FIELDS, nodes.c.name))
     if scaling_group is not None:
         wanted = wanted.where(nodes.c.scaling_group == scaling_group)
     if status is not None:

@@ -7,6 +7,7 @@ from caravan_common.errors import ForbiddenError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
+from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin
 from caravan_manager.nodes import repository
 from caravan_manager.nodes.model import Node, NodeNotFoundError, ScalingGroup
@@ -36,13 +37,18 @@ class NodesService:
             return await repository.mark_lost(tx, silent_since)
 
     async def nodes(
-        self, principal: Principal, *, scaling_group: str | None, status: str | None
+        self,
+        principal: Principal,
+        *,
+        scaling_group: str | None,
+        status: str | None,
+        choice: Choice = EVERYTHING,
     ) -> tuple[list[Node], dict[str, ResourceSlots]]:
         """Return nodes by name and what is taken of each; for administrators."""
         if not principal.is_admin:
             raise ForbiddenError("only administrators list agents")
         async with self._begin() as tx:
-            found = await repository.list_nodes(tx, scaling_group=scaling_group, status=status)
+            found = await repository.list_nodes(tx, scaling_group=scaling_group, status=status, choice=choice)
             return found, await occupied_by_node(tx)
 
     async def node(self, principal: Principal, name: str) -> tuple[Node, ResourceSlots]:

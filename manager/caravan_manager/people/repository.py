@@ -4,8 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
+from caravan_manager.db.choice import (
+    EVERYTHING,
+    Choice,
+    Field,
+    Fields,
+    conditions,
+    flag,
+    identity,
+    moment,
+    number,
+    ordering,
+    text,
+    word,
+)
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import (
     domains,
@@ -46,6 +60,51 @@ _CREDENTIALS = (
     .join(domains, users.c.domain_name == domains.c.name)
     .where(domains.c.is_active)
 )
+
+
+def _in_project_named(named: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Choose the users who are in a project for whose name the condition holds."""
+    members = select(project_members.c.user_id).join_from(project_members, projects).where(named)
+    return users.c.id.in_(members)
+
+
+KEYPAIR_FIELDS: Fields = {
+    "access_key": text(keypairs.c.access_key),
+    "user_id": text(users.c.email),
+    "email": text(users.c.email),
+    "full_name": text(users.c.full_name),
+    "is_active": flag(keypairs.c.is_active),
+    "is_admin": flag(keypairs.c.is_admin),
+    "resource_policy": text(keypairs.c.resource_policy),
+    "created_at": moment(keypairs.c.created_at),
+    "last_used": moment(keypairs.c.last_used),
+    "rate_limit": number(keypairs.c.rate_limit),
+    "num_queries": number(keypairs.c.num_queries),
+    "ssh_public_key": text(keypairs.c.ssh_public_key),
+    "projects": Field(projects.c.name, text(projects.c.name).read, _in_project_named),
+}
+"""What lists of keypairs can be filtered and ordered by."""
+
+USER_FIELDS: Fields = {
+    "uuid": identity(users.c.id),
+    "username": text(users.c.username),
+    "email": text(users.c.email),
+    "need_password_change": flag(users.c.need_password_change),
+    "full_name": text(users.c.full_name),
+    "description": text(users.c.description),
+    "is_active": flag(users.c.status == UserStatus.ACTIVE.value),
+    "status": word(users.c.status, UserStatus),
+    "status_info": text(users.c.status_info),
+    "created_at": moment(users.c.created_at),
+    "modified_at": moment(users.c.modified_at),
+    "domain_name": text(users.c.domain_name),
+    "role": word(users.c.role, UserRole),
+    "resource_policy": text(users.c.resource_policy),
+    "totp_activated": flag(users.c.totp_activated),
+    "sudo_session_enabled": flag(users.c.sudo_session_enabled),
+    "main_access_key": text(users.c.main_access_key),
+}
+"""What lists of users can be filtered and ordered by."""
 
 
 async def find_credentials(tx: Transaction, access_key: str) -> Credentials | None:
@@ -115,10 +174,17 @@ async def find_keypair(tx: Transaction, access_key: str) -> Keypair | None:
 
 
 async def list_keypairs(
-    tx: Transaction, *, domain: str | None, email: str | None, is_active: bool | None, limit: int, offset: int
+    tx: Transaction,
+    *,
+    domain: str | None,
+    email: str | None,
+    is_active: bool | None,
+    limit: int,
+    offset: int,
+    choice: Choice = EVERYTHING,
 ) -> tuple[list[Keypair], int]:
     """Return a page of keypairs, oldest first, and how many there are in all."""
-    wanted = _keypairs()
+    wanted = _keypairs().where(*conditions(choice, KEYPAIR_FIELDS))
     if domain is not None:
         wanted = wanted.where(users.c.domain_name == domain)
     if email is not None:
@@ -126,7 +192,8 @@ async def list_keypairs(
     if is_active is not None:
         wanted = wanted.where(keypairs.c.is_active == is_active)
     count = await tx.scalar(select(func.count()).select_from(wanted.subquery()))
-    page = wanted.order_by(keypairs.c.created_at, keypairs.c.access_key).limit(limit).offset(offset)
+    order = ordering(choice, KEYPAIR_FIELDS, keypairs.c.created_at, keypairs.c.access_key)
+    page = wanted.order_by(*order).limit(limit).offset(offset)
     return [_keypair(row) for row in await tx.execute(page)], count or 0
 
 
@@ -167,9 +234,10 @@ async def list_users(
     statuses: Sequence[str] | None,
     limit: int,
     offset: int,
+    choice: Choice = EVERYTHING,
 ) -> tuple[list[User], int]:
     """Return a page of users, oldest first, and how many there are in all."""
-    wanted = select(users)
+    wanted = select(users).where(*conditions(choice, USER_FIELDS))
     if domain is not None:
         wanted = wanted.where(users.c.domain_name == domain)
     if project is not None:
@@ -178,7 +246,8 @@ async def list_users(
     if statuses is not None:
         wanted = wanted.where(users.c.status.in_(statuses))
     count = await tx.scalar(select(func.count()).select_from(wanted.subquery()))
-    page = wanted.order_by(users.c.created_at, users.c.id).limit(limit).offset(offset)
+    order = ordering(choice, USER_FIELDS, users.c.created_at, users.c.id)
+    page = wanted.order_by(*order).limit(limit).offset(offset)
     return [_user(row) for row in await tx.execute(page)], count or 0
 
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from caravan_common.errors import AuthorizationFailedError, ForbiddenError
+from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin
 from caravan_manager.people import repository
 from caravan_manager.people.model import (
@@ -70,13 +71,20 @@ class PeopleService:
         is_active: bool | None,
         limit: int,
         offset: int,
+        choice: Choice = EVERYTHING,
     ) -> tuple[list[Keypair], int]:
         """Return a page of keypairs: all for a superadmin, the domain's for an admin, a user's own."""
         if not principal.is_admin:
             email = principal.email
         async with self._begin() as tx:
             return await repository.list_keypairs(
-                tx, domain=_domain_of(principal, domain), email=email, is_active=is_active, limit=limit, offset=offset
+                tx,
+                domain=_domain_of(principal, domain),
+                email=email,
+                is_active=is_active,
+                limit=limit,
+                offset=offset,
+                choice=choice,
             )
 
     async def user(self, principal: Principal, *, email: str | None, user_id: UUID | None) -> User:
@@ -98,6 +106,7 @@ class PeopleService:
         statuses: list[str] | None,
         limit: int,
         offset: int,
+        choice: Choice = EVERYTHING,
     ) -> tuple[list[User], int]:
         """Return a page of users. Raises ForbiddenError for callers who administrate nothing."""
         if not principal.is_admin:
@@ -110,6 +119,7 @@ class PeopleService:
                 statuses=statuses,
                 limit=limit,
                 offset=offset,
+                choice=choice,
             )
 
     async def projects(

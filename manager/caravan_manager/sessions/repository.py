@@ -13,6 +13,19 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from caravan_common.errors import ConflictError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_manager.db.choice import (
+    EVERYTHING,
+    Choice,
+    Field,
+    Fields,
+    identity,
+    moment,
+    number,
+    ordering,
+    text,
+    word,
+)
+from caravan_manager.db.choice import conditions as chosen_by
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import kernels, projects, sessions, users
 from caravan_manager.sessions.model import DEAD, Kernel, Session, SessionMount, SessionNotFoundError
@@ -259,9 +272,47 @@ async def find_live_by_name(tx: Transaction, access_key: str, name: str) -> Sess
     return found[0] if found else None
 
 
-async def list_page(tx: Transaction, wanted: SessionFilter, limit: int, offset: int) -> SessionPage:
-    """Return a page of sessions, newest first, with their owners' and projects' names."""
-    conditions: list[ColumnElement[bool]] = []
+def _on_node(named: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Choose the sessions that have a kernel on a node for whose name the condition holds."""
+    return sessions.c.id.in_(select(kernels.c.session_id).where(named))
+
+
+_NODES = Field(kernels.c.node, text(kernels.c.node).read, _on_node)
+FIELDS: Fields = {
+    "id": identity(sessions.c.id),
+    "type": word(sessions.c.type, SessionType),
+    "name": text(sessions.c.name),
+    "priority": number(sessions.c.priority),
+    "tag": text(sessions.c.tag),
+    "image": text(sessions.c.image),
+    "agent_ids": _NODES,
+    "agent_id": _NODES,
+    "agents": _NODES,
+    "domain_name": text(sessions.c.domain_name),
+    "group_name": text(projects.c.name),
+    "user_email": text(users.c.email),
+    "user_id": identity(sessions.c.user_id),
+    "full_name": text(users.c.full_name),
+    "access_key": text(sessions.c.access_key),
+    "scaling_group": text(sessions.c.scaling_group),
+    "cluster_mode": word(sessions.c.cluster_mode, ClusterMode),
+    "cluster_size": number(sessions.c.cluster_size),
+    "status": word(sessions.c.status, SessionStatus),
+    "status_info": text(sessions.c.status_info),
+    "result": word(sessions.c.result, SessionResult),
+    "created_at": moment(sessions.c.created_at),
+    "terminated_at": moment(sessions.c.terminated_at),
+    "scheduled_at": moment(sessions.c.scheduled_at),
+    "startup_command": text(sessions.c.startup_command),
+}
+"""What lists of sessions can be filtered and ordered by."""
+
+
+async def list_page(
+    tx: Transaction, wanted: SessionFilter, limit: int, offset: int, choice: Choice = EVERYTHING
+) -> SessionPage:
+    """Return a page of sessions, newest first unless chosen otherwise, with their owners' and projects' names."""
+    conditions = chosen_by(choice, FIELDS)
     if wanted.session is not None:
         conditions.append(sessions.c.id == wanted.session)
     if wanted.access_key is not None:
@@ -272,15 +323,18 @@ async def list_page(tx: Transaction, wanted: SessionFilter, limit: int, offset: 
         conditions.append(sessions.c.project_id == wanted.project)
     if wanted.statuses is not None:
         conditions.append(sessions.c.status.in_(wanted.statuses))
+    owned = sessions.join(users, sessions.c.user_id == users.c.id).join(
+        projects, sessions.c.project_id == projects.c.id
+    )
+    counted = select(func.count()).select_from(sessions if choice.filter is None else owned)
+    total = await tx.scalar(counted.where(*conditions))
     chosen = (
         select(sessions, users.c.email, users.c.full_name, projects.c.name.label("project_name"))
-        .join_from(sessions, users, sessions.c.user_id == users.c.id)
-        .join(projects, sessions.c.project_id == projects.c.id)
+        .select_from(owned)
         .where(*conditions)
-        .order_by(sessions.c.created_at.desc(), sessions.c.id)
     )
+    chosen = chosen.order_by(*ordering(choice, FIELDS, sessions.c.created_at.desc(), sessions.c.id))
     rows = (await tx.execute(chosen.limit(limit).offset(offset))).all()
-    total = await tx.scalar(select(func.count()).select_from(sessions).where(*conditions))
     return SessionPage(
         sessions=await _with_kernels(tx, rows),
         emails={row.id: row.email for row in rows},

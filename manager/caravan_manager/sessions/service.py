@@ -16,6 +16,7 @@ from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
 from caravan_common.states import SessionStatus
 from caravan_manager import audit
+from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.images import repository as images
 from caravan_manager.images.model import Image, ImageNotFoundError, ImageReference
@@ -141,6 +142,7 @@ class SessionsService:
         project: UUID | None,
         limit: int,
         offset: int,
+        choice: Choice = EVERYTHING,
     ) -> SessionPage:
         """Return a page of sessions, newest first: everybody's for a superadmin, the domain's, or one's own."""
         if not principal.is_admin:
@@ -151,7 +153,7 @@ class SessionsService:
             domain = principal.domain_name
         wanted = SessionFilter(access_key=access_key, domain=domain, project=project, statuses=statuses)
         async with self._begin() as tx:
-            return await repository.list_page(tx, wanted, limit, offset)
+            return await repository.list_page(tx, wanted, limit, offset, choice)
 
     async def by_id(self, principal: Principal, session_id: UUID) -> SessionPage:
         """Return one session with its owner's names. Raises SessionNotFoundError, also when it is not the caller's."""

@@ -8,6 +8,19 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal, or_, select
 
 from caravan_common.errors import ConflictError
 from caravan_common.states import FolderPermission, FolderStatus
+from caravan_manager.db.choice import (
+    EVERYTHING,
+    Choice,
+    Fields,
+    conditions,
+    flag,
+    identity,
+    moment,
+    number,
+    ordering,
+    text,
+    word,
+)
 from caravan_manager.db.engine import Transaction
 from caravan_manager.db.tables import (
     domains,
@@ -33,6 +46,28 @@ from caravan_manager.vfolders.model import (
 )
 
 _NOT_COMPLETE = vfolders.c.status != FolderStatus.DELETE_COMPLETE.value
+FIELDS: Fields = {
+    "id": identity(vfolders.c.id),
+    "host": text(vfolders.c.host),
+    "quota_scope_id": text(vfolders.c.quota_scope_id),
+    "name": text(vfolders.c.name),
+    "group": identity(vfolders.c.project_id),
+    "group_name": text(projects.c.name),
+    "user": identity(vfolders.c.user_id),
+    "user_email": text(users.c.email),
+    "creator": text(vfolders.c.creator),
+    "domain_name": text(vfolders.c.domain_name),
+    "usage_mode": word(vfolders.c.usage_mode, UsageMode),
+    "permission": word(vfolders.c.permission, FolderPermission),
+    "ownership_type": text(vfolders.c.ownership_type),
+    "max_files": number(vfolders.c.max_files),
+    "max_size": number(vfolders.c.max_size),
+    "created_at": moment(vfolders.c.created_at),
+    "last_used": moment(vfolders.c.last_used),
+    "cloneable": flag(vfolders.c.cloneable),
+    "status": word(vfolders.c.status, FolderStatus),
+}
+"""What lists of folders can be filtered and ordered by."""
 
 
 def _folders() -> Select[Any]:
@@ -135,17 +170,22 @@ async def hold(tx: Transaction, folder_ids: Sequence[UUID]) -> None:
 
 
 async def list_page(
-    tx: Transaction, scope: ColumnElement[bool], project: UUID | None, limit: int, offset: int
+    tx: Transaction,
+    scope: ColumnElement[bool],
+    project: UUID | None,
+    limit: int,
+    offset: int,
+    choice: Choice = EVERYTHING,
 ) -> tuple[list[VFolder], int]:
     """Return a page of the scope's folders, newest first, and how many there are in all.
 
     With a project, folders of other projects are left out.
     """
-    conditions = [scope, _NOT_COMPLETE]
+    wanted = _folders().where(scope, _NOT_COMPLETE, *conditions(choice, FIELDS))
     if project is not None:
-        conditions.append(or_(vfolders.c.project_id == project, vfolders.c.project_id.is_(None)))
-    wanted = _folders().where(*conditions).order_by(vfolders.c.created_at.desc(), vfolders.c.id)
-    total = await tx.scalar(select(func.count()).select_from(vfolders).where(*conditions))
+        wanted = wanted.where(or_(vfolders.c.project_id == project, vfolders.c.project_id.is_(None)))
+    total = await tx.scalar(wanted.with_only_columns(func.count()))
+    wanted = wanted.order_by(*ordering(choice, FIELDS, vfolders.c.created_at.desc(), vfolders.c.id))
     return [_folder(row) for row in await tx.execute(wanted.limit(limit).offset(offset))], total or 0
 
 

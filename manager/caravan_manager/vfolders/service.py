@@ -25,6 +25,7 @@ from caravan_common.wire.storage import (
     Volume,
 )
 from caravan_manager import audit
+from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.people.model import Principal, Project, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
@@ -96,7 +97,14 @@ class VFoldersService:
         return folder
 
     async def list_page(
-        self, principal: Principal, *, ownership: Ownership, project: UUID | None, limit: int, offset: int
+        self,
+        principal: Principal,
+        *,
+        ownership: Ownership,
+        project: UUID | None,
+        limit: int,
+        offset: int,
+        choice: Choice = EVERYTHING,
     ) -> tuple[list[VFolder], int]:
         """Return a page of folders, newest first, and how many there are.
 
@@ -109,7 +117,7 @@ class VFoldersService:
             "project": repository.in_projects_of(principal),
         }
         async with self._begin() as tx:
-            return await repository.list_page(tx, scopes[ownership], project, limit, offset)
+            return await repository.list_page(tx, scopes[ownership], project, limit, offset, choice)
 
     async def usable(self, principal: Principal, project: str | None, limit: int = 10_000) -> list[VFolder]:
         """Return the caller's own folders and those of the caller's projects, or of one project by name or ID."""

@@ -12,6 +12,7 @@ from ariadne import ObjectType, ScalarType
 from graphql import GraphQLError, GraphQLResolveInfo
 
 from caravan_common.errors import InvalidParametersError
+from caravan_manager.db.choice import Choice
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
@@ -77,10 +78,11 @@ class Page:
 
     limit: int
     offset: int
+    choice: Choice
 
     @classmethod
     def of(cls, limit: int, offset: int, language: Mapping[str, str | None]) -> "Page":
-        """Check the arguments of a list. ``language`` is its ``filter`` and ``order``, which nothing answers yet.
+        """Check the arguments of a list. ``language`` has its ``filter`` and ``order``.
 
         Raises InvalidParametersError.
         """
@@ -88,10 +90,7 @@ class Page:
             raise InvalidParametersError(f"a page has at most {LARGEST_PAGE} items")
         if offset < 0:
             raise InvalidParametersError("the offset of a page cannot be negative")
-        for name, text in language.items():
-            if text is not None and text.strip():
-                raise InvalidParametersError(f"this list has no {name} yet", **{name: text})
-        return cls(limit, offset)
+        return cls(limit, offset, Choice.read(language.get("filter"), language.get("order")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from ariadne import ObjectType
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, bind, nothing, words
+from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.nodes.model import Node, ScalingGroup
 
 queries = ObjectType("Queries")
@@ -52,9 +53,9 @@ async def agent_list(
     status: str | None = None,
     **language: str | None,
 ) -> object:
-    """Answer a page of the nodes, by name."""
+    """Answer a page of the nodes, by name unless told otherwise."""
     page = Page.of(limit, offset, language)
-    rows = await _rows(info.context, scaling_group, status)
+    rows = await _rows(info.context, scaling_group, status, page.choice)
     return Listed(rows[page.offset : page.offset + page.limit], len(rows))
 
 
@@ -73,8 +74,10 @@ async def scaling_groups(_: object, info: Info, name: str | None = None, is_acti
     return _group_rows(asked, await asked.nodes.scaling_groups(asked.principal, name=name, is_active=is_active))
 
 
-async def _rows(asked: Asked, scaling_group: str | None, status: str | None) -> list[NodeRow]:
-    found, taken = await asked.nodes.nodes(asked.principal, scaling_group=scaling_group, status=None)
+async def _rows(
+    asked: Asked, scaling_group: str | None, status: str | None, choice: Choice = EVERYTHING
+) -> list[NodeRow]:
+    found, taken = await asked.nodes.nodes(asked.principal, scaling_group=scaling_group, status=None, choice=choice)
     wanted = words(status)
     return [
         NodeRow(node, taken.get(node.name, ResourceSlots()))

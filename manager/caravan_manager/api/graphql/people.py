@@ -65,7 +65,13 @@ async def keypair_list(
     """Answer a page of the keypairs that the caller may see."""
     asked, page = info.context, Page.of(limit, offset, language)
     found, total = await asked.people.keypairs(
-        asked.principal, domain=domain_name, email=email, is_active=is_active, limit=page.limit, offset=page.offset
+        asked.principal,
+        domain=domain_name,
+        email=email,
+        is_active=is_active,
+        limit=page.limit,
+        offset=page.offset,
+        choice=page.choice,
     )
     return Listed(_keypair_rows(asked, found), total)
 
@@ -128,6 +134,7 @@ async def user_list(
         statuses=_statuses(status, is_active),
         limit=page.limit,
         offset=page.offset,
+        choice=page.choice,
     )
     return Listed(_user_rows(asked, found), total)
 

@@ -67,6 +67,7 @@ async def compute_session_list(
         project=None if group_id is None else as_uuid(group_id),
         limit=page.limit,
         offset=page.offset,
+        choice=page.choice,
     )
     return Listed(_rows(asked, found), found.total)
 

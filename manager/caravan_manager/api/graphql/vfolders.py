@@ -30,7 +30,12 @@ async def vfolder_list(
     _must_be_own(asked.principal, domain_name, access_key)
     ownership: Ownership = "all" if access_key is None else "own"
     found, total = await asked.vfolders.list_page(
-        asked.principal, ownership=ownership, project=group_id, limit=page.limit, offset=page.offset
+        asked.principal,
+        ownership=ownership,
+        project=group_id,
+        limit=page.limit,
+        offset=page.offset,
+        choice=page.choice,
     )
     return Listed(found, total)
 
@@ -48,7 +53,12 @@ def _listing(ownership: Ownership) -> Callable[..., Awaitable[Listed[VFolder]]]:
         asked, page = info.context, Page.of(limit, offset, language)
         _must_be_own(asked.principal, domain_name, access_key)
         found, total = await asked.vfolders.list_page(
-            asked.principal, ownership=ownership, project=None, limit=page.limit, offset=page.offset
+            asked.principal,
+            ownership=ownership,
+            project=None,
+            limit=page.limit,
+            offset=page.offset,
+            choice=page.choice,
         )
         return Listed(found, total)
 
