@@ -1,5 +1,7 @@
 """Who is shown which keypairs, and when their secrets are revealed; what bounds every list."""
 
+from itertools import product
+
 from tests.integration.manager.graphql.made import Door, add_person
 
 from caravan_manager.db.engine import Begin
