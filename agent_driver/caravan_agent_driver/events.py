@@ -16,6 +16,7 @@ from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import EVENT_FAILURES, EVENTS, START_TOLD
 from caravan_agent_driver.tasks import Background
 from caravan_common.config import RedisSection
+from caravan_common.failpoints import FailpointPair
 from caravan_common.redis import make_redis
 from caravan_common.wire.events import Event, KernelStarted, Streams
 
@@ -23,6 +24,10 @@ log = structlog.get_logger()
 
 SEND_SECONDS = 5.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+SEND = FailpointPair("agent.events.redis-add")
+TOLD_WRITE = FailpointPair("agent.events.told-write")
+FORGET = FailpointPair("agent.events.forget")
 
 
 class NotSentError(Exception):
@@ -118,7 +123,8 @@ class Reporter:
         if due is None:
             return False
         told, event = due
-        await self._sink.send(event)
+        with SEND:
+            await self._sink.send(event)
         if isinstance(event, KernelStarted):
             START_TOLD.observe((datetime.now(UTC) - event.at).total_seconds())
         log.info("kernel.told", kernel=str(kernel), told=told.name.lower())
@@ -130,6 +136,14 @@ class Reporter:
         if record is None:
             return
         if told is Told.CLEANED:
-            self._background.spawn(self._store.forget(kernel))
+            self._background.spawn(self._forget(kernel))
         self._store.set(record.having_told(told))
-        self._background.spawn(self._store.save(kernel))
+        self._background.spawn(self._save(kernel))
+
+    async def _save(self, kernel: UUID) -> None:
+        with TOLD_WRITE:
+            await self._store.save(kernel)
+
+    async def _forget(self, kernel: UUID) -> None:
+        with FORGET:
+            await self._store.forget(kernel)

@@ -16,6 +16,7 @@ from caravan_agent_driver.kernels.scratch import Scratch
 from caravan_agent_driver.kernels.session_network import SessionNetwork
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_common.errors import UnavailableError
+from caravan_common.failpoints import FailpointPair
 
 log = structlog.get_logger()
 
@@ -23,6 +24,13 @@ END_SECONDS = 3.0
 """How long the event of a container's end may be behind the container itself."""
 LOG_SECONDS = 30.0
 """How long Docker may take to hand over the rest of a long log."""
+
+KILL = FailpointPair("agent.cleanup.docker-kill")
+REMOVE = FailpointPair("agent.cleanup.docker-remove")
+ENDED_WRITE = FailpointPair("agent.cleanup.ended-write")
+FOLDERS = FailpointPair("agent.cleanup.folders")
+NETWORK = FailpointPair("agent.cleanup.docker-network")
+CLEANED_WRITE = FailpointPair("agent.cleanup.cleaned-write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,9 @@ class Cleanup:
             await self._remove_folders(kernel)
             if known is None:
                 return
-            if not await self.network.release(known.session, kernel):
+            with NETWORK:
+                released = await self.network.release(known.session, kernel)
+            if not released:
                 raise UnavailableError(f"the network of session {known.session} is still in use")
             await self._record(kernel)
         log.info("kernel.cleaned", kernel=str(kernel))
@@ -60,9 +70,11 @@ class Cleanup:
         """Remove what the job left of its container, after its last words are kept."""
         for container in await list_kernel_containers(self.engine, kernel):
             if container.started is not None and container.ended is None:
-                await kill_container(self.engine, container.id)
+                with KILL:
+                    await kill_container(self.engine, container.id)
             await self.logs.finished(kernel, LOG_SECONDS)
-            await remove_container(self.engine, container.id)
+            with REMOVE:
+                await remove_container(self.engine, container.id)
         await self.logs.finished(kernel, LOG_SECONDS)
 
     async def _end(self, kernel: UUID, reason: str) -> None:
@@ -74,15 +86,18 @@ class Cleanup:
             reason = "the container is gone and nobody saw how it ended"
         known = self.store.find(kernel)
         if known is not None:
-            await self.store.put(known.abandoned(reason, datetime.now(UTC)))
+            with ENDED_WRITE:
+                await self.store.put(known.abandoned(reason, datetime.now(UTC)))
 
     async def _remove_folders(self, kernel: UUID) -> None:
         try:
-            await asyncio.to_thread(self.scratch.remove, kernel)
+            with FOLDERS:
+                await asyncio.to_thread(self.scratch.remove, kernel)
         except OSError as err:
             raise UnavailableError(f"the folder of kernel {kernel} cannot be removed: {err}") from err
 
     async def _record(self, kernel: UUID) -> None:
         known = self.store.find(kernel)
         if known is not None:
-            await self.store.put(known.cleaned(datetime.now(UTC)))
+            with CLEANED_WRITE:
+                await self.store.put(known.cleaned(datetime.now(UTC)))

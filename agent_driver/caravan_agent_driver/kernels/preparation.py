@@ -23,12 +23,19 @@ from caravan_agent_driver.metrics import PREPARED
 from caravan_agent_driver.mounts.bind import BindMounts, below_home
 from caravan_agent_driver.tasks import Background
 from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
+from caravan_common.failpoints import FailpointPair
 from caravan_common.wire.agent import KernelSpec, Mount
 
 log = structlog.get_logger()
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LARGEST_SCRIPT = 1024 * 1024
+
+ANNOUNCED = FailpointPair("agent.prepare.announced-write")
+FOLDERS = FailpointPair("agent.prepare.folders")
+MOUNT = FailpointPair("agent.prepare.mount")
+NETWORK = FailpointPair("agent.prepare.docker-network")
+PREPARED_WRITE = FailpointPair("agent.prepare.prepared-write")
 
 
 class PreparationFailedError(ConflictError):
@@ -78,7 +85,8 @@ class Preparation:
         now = datetime.now(UTC)
         kernel = Kernel.new(spec, now) if known is None else known.again(spec, now)
         if kernel is not known:
-            await self.store.put(kernel)
+            with ANNOUNCED:
+                await self.store.put(kernel)
         if kernel.phase is Phase.PREPARING:
             self.background.spawn(self.prepare(kernel.kernel))
 
@@ -111,7 +119,8 @@ class Preparation:
             began = time.perf_counter()
             reason = await self._attempt(known.spec)
             now = datetime.now(UTC)
-            await self.store.replace(known, known.prepared(now) if reason is None else known.failed(reason, now))
+            with PREPARED_WRITE:
+                await self.store.replace(known, known.prepared(now) if reason is None else known.failed(reason, now))
         seconds = time.perf_counter() - began
         PREPARED.labels("prepared" if reason is None else "failed").observe(seconds)
         log.info("kernel.prepared", kernel=str(kernel), seconds=round(seconds, 4), problem=reason)
@@ -119,7 +128,7 @@ class Preparation:
     async def _attempt(self, spec: KernelSpec) -> str | None:
         """Make everything; gives the reason when it cannot be made."""
         folders, network = await asyncio.gather(
-            asyncio.to_thread(self._make, spec), self.network.ensure(spec.session), return_exceptions=True
+            asyncio.to_thread(self._make, spec), self._connect(spec), return_exceptions=True
         )
         problem = folders or network
         if problem is None or isinstance(problem, CaravanError | OSError):
@@ -128,9 +137,15 @@ class Preparation:
         return "the agent failed; its log says more"
 
     def _make(self, spec: KernelSpec) -> None:
-        self.scratch.make(spec.kernel, configuration_files(spec, self.scratch.uid, self.scratch.gid))
+        with FOLDERS:
+            self.scratch.make(spec.kernel, configuration_files(spec, self.scratch.uid, self.scratch.gid))
         for mount in parents_first(spec.mounts):
-            self.mounts.mount(mount, self.scratch.home(spec.kernel))
+            with MOUNT:
+                self.mounts.mount(mount, self.scratch.home(spec.kernel))
+
+    async def _connect(self, spec: KernelSpec) -> None:
+        with NETWORK:
+            await self.network.ensure(spec.session)
 
     def _is_complete(self, kernel: Kernel) -> bool:
         mounts = [] if kernel.spec is None else kernel.spec.mounts

@@ -9,6 +9,10 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from caravan_agent_driver.mounts.table import mounts_below, remove_tree, unmount_below
+from caravan_common.failpoints import Failpoint
+
+MADE = Failpoint("agent.prepare.folders.made")
+UNMOUNTED = Failpoint("agent.cleanup.folders.unmounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Scratch:
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(mode)
         os.chown(folder / "work", self.uid, self.gid)
+        MADE.reach()
         self._write_config(folder / "config", config)
 
     def _write_config(self, folder: Path, files: Mapping[str, bytes]) -> None:
@@ -61,6 +66,7 @@ class Scratch:
         """Unmount everything and remove the kernel's folder; what had been mounted stays as it is."""
         folder = self.root / str(kernel)
         unmount_below(folder)
+        UNMOUNTED.reach()
         remove_tree(folder)
 
     def list_old(self, before: datetime) -> list[UUID]:

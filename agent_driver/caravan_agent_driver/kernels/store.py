@@ -11,10 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from caravan_agent_driver.kernels.model import Kernel
 from caravan_agent_driver.tasks import to_its_end
+from caravan_common.failpoints import Failpoint
 
 log = structlog.get_logger()
 
 _RECORD: TypeAdapter[Kernel] = TypeAdapter(Kernel)
+
+WRITTEN = Failpoint("agent.store.written-aside")
 
 
 def write_atomically(path: Path, content: bytes, mode: int) -> None:
@@ -27,6 +30,7 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+    WRITTEN.reach()
     fresh.replace(path)
 
 

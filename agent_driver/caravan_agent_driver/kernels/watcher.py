@@ -19,10 +19,12 @@ from caravan_agent_driver.kernels.model import Kernel, KernelMoveError, Phase
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import DOCKER_CONNECTED
 from caravan_agent_driver.tasks import Background
+from caravan_common.failpoints import FailpointPair
 
 log = structlog.get_logger()
 
 SETTLE_SECONDS = 2.0
+SEEN = FailpointPair("agent.watcher.moved-write")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -144,8 +146,12 @@ class Watcher:
     def _remember(self, before: Kernel | None, after: Kernel) -> None:
         if after != before:
             self._store.set(after)
-            self._background.spawn(self._store.save(after.kernel))
+            self._background.spawn(self._save(after.kernel))
             log.info("kernel.moved", kernel=str(after.kernel), phase=after.phase.value, exit_code=after.exit_code)
+
+    async def _save(self, kernel: UUID) -> None:
+        with SEEN:
+            await self._store.save(kernel)
 
     async def _end_if_gone(self, kernel: Kernel) -> None:
         if kernel.phase is not Phase.RUNNING or kernel.container is None:

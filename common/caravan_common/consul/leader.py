@@ -12,7 +12,13 @@ import consul
 import structlog
 from requests import RequestException
 
+from caravan_common.failpoints import FailpointPair
+
 log = structlog.get_logger()
+
+RENEW = FailpointPair("leader.session.consul-renew")
+CREATE = FailpointPair("leader.session.consul-create")
+ACQUIRE = FailpointPair("leader.key.consul-acquire")
 
 TTL_SECONDS = 15
 
@@ -54,11 +60,14 @@ class Leadership:
     def _hold(self) -> bool:
         if self._session is not None:
             try:
-                self._client.session.renew(self._session)
+                with RENEW:
+                    self._client.session.renew(self._session)
             except consul.NotFound:
                 self._session = None
         if self._session is None:
-            self._session = self._client.session.create(
-                name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=1
-            )
-        return bool(self._client.kv.put(self._key, self._name, acquire=self._session))
+            with CREATE:
+                self._session = self._client.session.create(
+                    name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=1
+                )
+        with ACQUIRE:
+            return bool(self._client.kv.put(self._key, self._name, acquire=self._session))

@@ -4,8 +4,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from caravan_common.failpoints import FailpointPair
+
 LIFETIME_SECONDS = 300.0
 CAPACITY = 10_000
+DECRYPT = FailpointPair("manager.secrets.vault-decrypt")
 
 
 class Cipher(Protocol):
@@ -44,7 +47,9 @@ class SecretKeys:
         now = self._clock()
         missing = list(dict.fromkeys(c for c in ciphertexts if not self._is_fresh(c, now)))
         if missing:
-            for ciphertext, plaintext in zip(missing, await self._cipher.decrypt_all(missing), strict=True):
+            with DECRYPT:
+                plaintexts = await self._cipher.decrypt_all(missing)
+            for ciphertext, plaintext in zip(missing, plaintexts, strict=True):
                 self._known[ciphertext] = (now + LIFETIME_SECONDS, plaintext)
         revealed = [self._known[ciphertext][1] for ciphertext in ciphertexts]
         while len(self._known) > CAPACITY:

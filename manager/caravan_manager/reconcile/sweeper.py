@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from caravan_common.errors import CaravanError
+from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id, session_of
 from caravan_common.nomad.client import Nomad
 from caravan_common.nomad.events import AllocationEnded
@@ -28,6 +29,16 @@ log = structlog.get_logger()
 
 AT_ONCE = 16
 """How many agents are asked at the same moment."""
+
+LOST = FailpointPair("manager.sweep.lost.commit")
+LIST_JOBS = FailpointPair("manager.sweep.nomad-list")
+STOP_ORPHAN = FailpointPair("manager.sweep.orphan.nomad-stop")
+READ_END = FailpointPair("manager.sweep.vanished.nomad-read")
+VANISHED = FailpointPair("manager.sweep.vanished.commit")
+LATE = FailpointPair("manager.sweep.late.commit")
+STOP_LATE = FailpointPair("manager.sweep.late.nomad-stop")
+LIST_KERNELS = FailpointPair("manager.sweep.agent-list")
+FORGET = FailpointPair("manager.sweep.agent-forget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,15 @@ class Sweeper:
                     log.exception("sweep.failed", what=sweep.__name__)
 
     async def _mark_lost_nodes(self) -> None:
-        for name in await self._nodes.mark_lost(self._moves.clock() - self._limits.node_silence):
+        with LOST:
+            lost = await self._nodes.mark_lost(self._moves.clock() - self._limits.node_silence)
+        for name in lost:
             log.warning("node.lost", node=name)
 
     async def sweep_jobs(self) -> Differences:
         """Compare sessions with Nomad's jobs once, mend, and return what was found."""
-        jobs = await self._nomad.list_jobs()
+        with LIST_JOBS:
+            jobs = await self._nomad.list_jobs()
         async with self._moves.begin() as tx:
             placed = await repository.list_by_status(tx, tuple(ON_NODES))
             live = [s for job in jobs if not job.is_over and (s := session_of(job.id)) is not None]
@@ -78,7 +92,8 @@ class Sweeper:
             log.error("sweep.unknown_job", job=stranger)
         for orphan in found.orphans:
             log.warning("sweep.orphan_job", job=orphan)
-            await self._nomad.stop(orphan)
+            with STOP_ORPHAN:
+                await self._nomad.stop(orphan)
         for session in found.vanished:
             await self._end_vanished(session)
         for session in found.late:
@@ -88,17 +103,22 @@ class Sweeper:
     async def _end_vanished(self, session: UUID) -> None:
         """Record the end that Nomad remembers; a session of which it knows nothing any more was lost."""
         log.warning("sweep.vanished_session", session=str(session))
-        for ended in await self._nomad.ended(job_id(session)):
-            await self._moves.apply(session, partial(_group_terminated, ended))
-        await self._moves.apply(session, lambda s, at: s.vanished("lost", at))
+        with READ_END:
+            remembered = await self._nomad.ended(job_id(session))
+        with VANISHED:
+            for ended in remembered:
+                await self._moves.apply(session, partial(_group_terminated, ended))
+            await self._moves.apply(session, lambda s, at: s.vanished("lost", at))
 
     async def _end_late(self, session: UUID) -> None:
-        after = await self._moves.apply(
-            session, lambda s, at: s.refused("it did not start in time", at) if s.status in STARTING else s
-        )
+        with LATE:
+            after = await self._moves.apply(
+                session, lambda s, at: s.refused("it did not start in time", at) if s.status in STARTING else s
+            )
         if after.status is SessionStatus.ERROR:
             log.warning("sweep.late_session", session=str(session))
-            await self._nomad.stop(job_id(session))
+            with STOP_LATE:
+                await self._nomad.stop(job_id(session))
 
     async def sweep_nodes(self) -> None:
         """Have each agent forget the kernels whose sessions are over."""
@@ -114,12 +134,14 @@ class Sweeper:
     async def _sweep_node(self, node: Node) -> None:
         async with self._at_once:
             try:
-                held = (await self._agents.kernels(node.url)).kernels
+                with LIST_KERNELS:
+                    held = (await self._agents.kernels(node.url)).kernels
                 async with self._moves.begin() as tx:
                     ends = await repository.find_ends(tx, [kernel.session for kernel in held])
                 for kernel in left_on_node(held, ends, self._moves.clock()):
                     log.warning("sweep.left_kernel", node=node.name, kernel=str(kernel))
-                    await self._agents.forget(node.url, kernel)
+                    with FORGET:
+                        await self._agents.forget(node.url, kernel)
             except CaravanError as err:
                 log.warning("sweep.node_skipped", node=node.name, error=str(err))
 

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from caravan_common.errors import CaravanError, UnavailableError
+from caravan_common.failpoints import FailpointPair
 from caravan_common.nomad.events import AllocationEnded, allocations_ended
 from caravan_common.wire.events import (
     EVENT,
@@ -42,6 +43,12 @@ BLOCK_MILLISECONDS = 5000
 CLAIM_AFTER_MILLISECONDS = 30_000
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
+
+HEARD = FailpointPair("manager.heartbeat.commit")
+STARTED = FailpointPair("manager.started.commit")
+TERMINATED = FailpointPair("manager.terminated.commit")
+ACKNOWLEDGE = FailpointPair("manager.events.redis-ack")
+ALLOCATION = FailpointPair("manager.allocation.commit")
 
 
 async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
@@ -101,7 +108,8 @@ class AgentWatcher:
             for queue in queues.values():
                 group.create_task(self._in_order(queue))
         if entries:
-            await self._redis.xack(stream.key, GROUP, *[entry for entry, _ in entries])
+            with ACKNOWLEDGE:
+                await self._redis.xack(stream.key, GROUP, *[entry for entry, _ in entries])
 
     async def _in_order(self, events: list[Event]) -> None:
         for event in events:
@@ -115,13 +123,16 @@ class AgentWatcher:
     async def _one(self, event: Event) -> None:
         match event:
             case NodeHeartbeat():
-                await self._nodes.heard(event)
+                with HEARD:
+                    await self._nodes.heard(event)
             case NodeStopped():
                 await self._nodes.stopped(event)
             case KernelStarted(session=session, kernel=kernel, container=container):
-                await self._moves.apply(session, lambda s, now: s.kernel_started(kernel, container, now))
+                with STARTED:
+                    await self._moves.apply(session, lambda s, now: s.kernel_started(kernel, container, now))
             case KernelTerminated(session=session, kernel=kernel, exit_code=code, reason=reason):
-                await self._moves.apply(session, lambda s, now: s.kernel_terminated(kernel, code, reason, now))
+                with TERMINATED:
+                    await self._moves.apply(session, lambda s, now: s.kernel_terminated(kernel, code, reason, now))
             case KernelCleaned():
                 log.debug("kernel.cleaned", kernel=str(event.kernel))
 
@@ -155,7 +166,8 @@ class NomadWatcher:
                 log.info("allocation.of_unknown_session", session=str(ended.session))
 
     async def _record(self, ended: AllocationEnded) -> None:
-        await self._moves.apply(
-            ended.session,
-            lambda s, now: s.group_terminated(ended.group, ended.exit_code, ended.reason, now),
-        )
+        with ALLOCATION:
+            await self._moves.apply(
+                ended.session,
+                lambda s, now: s.group_terminated(ended.group, ended.exit_code, ended.reason, now),
+            )

@@ -14,9 +14,11 @@ import structlog
 
 from caravan_common.consul.leader import Leadership
 from caravan_common.errors import CaravanError
+from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
-from caravan_common.nomad.client import JobRefusedError, Nomad
+from caravan_common.nomad.client import Job, JobRefusedError, Nomad
 from caravan_common.states import NodeStatus, SessionStatus
+from caravan_common.wire.agent import KernelSpec
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.kernel import Owner, compile_kernel
 from caravan_manager.compiler.skeleton import Skeleton
@@ -49,6 +51,17 @@ PLAN_LIFETIME = timedelta(seconds=5)
 """How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
 STOP_AGAIN_SECONDS = 15
 """How long a stopped job may take before the stop is repeated."""
+
+
+PLACE = FailpointPair("manager.place.commit")
+WAITS = FailpointPair("manager.waits.commit")
+PREPARE = FailpointPair("manager.launch.agent-prepare")
+REGISTER = FailpointPair("manager.launch.nomad-register")
+SUBMITTED = FailpointPair("manager.launch.commit")
+UNDO = FailpointPair("manager.launch.nomad-stop")
+REFUSED = FailpointPair("manager.refuse.commit")
+STOP_REFUSED = FailpointPair("manager.refuse.nomad-stop")
+STOP = FailpointPair("manager.stop.nomad-stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +163,8 @@ class Scheduler:
             return session.scheduled(dict(placement.nodes), now) if session.status is SessionStatus.PENDING else session
 
         metrics.PLACEMENTS.inc()
-        await self._moves.apply(placement.session, move)
+        with PLACE:
+            await self._moves.apply(placement.session, move)
 
     async def _tell_waits(self, pending: dict[UUID, Session], waits: tuple[Wait, ...]) -> None:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
@@ -160,8 +174,9 @@ class Scheduler:
             metrics.WAITS.labels(wait.obstacle.value).inc()
         waiting = [pending[wait.session].waiting(wait.obstacle.value, list(wait.about)) for wait in news]
         if waiting:
-            async with self._begin() as tx:
-                await sessions.save_waits(tx, waiting)
+            with WAITS:
+                async with self._begin() as tx:
+                    await sessions.save_waits(tx, waiting)
 
     async def _launch(self) -> None:
         """Launch what is placed, but not on a node that is silent now: its sessions wait until it is back."""
@@ -188,22 +203,34 @@ class Scheduler:
             async with asyncio.TaskGroup() as group:
                 for kernel in session.kernels:
                     spec = compile_kernel(session, kernel, owner, labels)
-                    group.create_task(self._cluster.agents.prepare(_node_of(kernel, alive).url, spec))
-                group.create_task(self._cluster.nomad.register(job))
+                    group.create_task(self._prepare(_node_of(kernel, alive).url, spec))
+                group.create_task(self._register(job))
         except* (JobRefusedError, SpecRefusedError) as refusals:
             reason = str(refusals.exceptions[0])
         if reason is not None:
             await self._refuse(session, reason)
             return
-        after = await self._moves.apply(session.id, _submitted)
+        with SUBMITTED:
+            after = await self._moves.apply(session.id, _submitted)
         if after.is_dead or after.status is SessionStatus.TERMINATING:
-            await self._cluster.nomad.stop(job["ID"])  # it was destroyed while Nomad was being told
+            with UNDO:
+                await self._cluster.nomad.stop(job["ID"])  # it was destroyed while Nomad was being told
+
+    async def _prepare(self, url: str, spec: KernelSpec) -> None:
+        with PREPARE:
+            await self._cluster.agents.prepare(url, spec)
+
+    async def _register(self, job: Job) -> None:
+        with REGISTER:
+            await self._cluster.nomad.register(job)
 
     async def _refuse(self, session: Session, reason: str) -> None:
         """End the session; what its agents prepared already is left to the sweep."""
         log.error("session.refused", session=str(session.id), reason=reason)
-        await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
-        await self._cluster.nomad.stop(job_id(session.id))
+        with REFUSED:
+            await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
+        with STOP_REFUSED:
+            await self._cluster.nomad.stop(job_id(session.id))
 
     async def _stop(self) -> None:
         async with self._begin() as tx:
@@ -220,7 +247,8 @@ class Scheduler:
         await self._each(due, self._stop_one)
 
     async def _stop_one(self, session: Session) -> None:
-        await self._cluster.nomad.stop(job_id(session.id))
+        with STOP:
+            await self._cluster.nomad.stop(job_id(session.id))
         self._stopped_at[session.id] = self._moves.clock()
 
     async def _each(self, items: Iterable[Session], act: Callable[[Session], Awaitable[None]]) -> None:

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from caravan_common.errors import ForbiddenError, InvalidParametersError, UnavailableError
+from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
 from caravan_common.states import SessionStatus
@@ -41,6 +42,11 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 """How often a waiter looks at the database itself, because news of other managers do not reach this process."""
+
+
+CREATE = FailpointPair("manager.create.commit")
+DESTROY = FailpointPair("manager.destroy.commit")
+STOP_NOW = FailpointPair("manager.destroy.nomad-stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,12 @@ class SessionsService:
     async def create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
         """Put a session into the queue, or return the caller's live one of that name if reusing is asked for."""
         try:
-            async with self._begin() as tx:
-                existing = await repository.find_live_by_name(tx, principal.access_key, request.name)
-                if existing is not None:
-                    return _reused(existing, request)
-                session = await self._enqueue(tx, principal, request)
+            with CREATE:
+                async with self._begin() as tx:
+                    existing = await repository.find_live_by_name(tx, principal.access_key, request.name)
+                    if existing is not None:
+                        return _reused(existing, request)
+                    session = await self._enqueue(tx, principal, request)
         except IntegrityError as err:
             raise SessionAlreadyExistsError(f"somebody made a session {request.name} at the same moment") from err
         self._moves.news.moved(session.id)
@@ -198,14 +205,16 @@ class SessionsService:
             return ended.vanished(reason, now) if forced else ended
 
         log_it = partial(_audit, principal, "session.destroy", session.id, {"forced": forced})
-        ended = await self._moves.apply(session.id, move, log_it)
+        with DESTROY:
+            ended = await self._moves.apply(session.id, move, log_it)
         if forced:
             await self._stop_now(session.id)
         return ended
 
     async def _stop_now(self, session_id: UUID) -> None:
         try:
-            await self._nomad.stop(job_id(session_id))
+            with STOP_NOW:
+                await self._nomad.stop(job_id(session_id))
         except UnavailableError as err:
             log.warning("session.left_to_sweep", session=str(session_id), error=str(err))
 
