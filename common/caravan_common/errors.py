@@ -57,6 +57,10 @@ class InvalidAuthParametersError(CaravanError):
     code = "auth_access_invalid-parameters"
 
 
+class UnsignedRequestError(InvalidAuthParametersError):
+    """A request without a usable date, as one that was not signed at all."""
+
+
 class UnsupportedVersionError(CaravanError):
     """The client speaks a version of the protocol that is unknown or too old."""
 

@@ -1,6 +1,7 @@
 """What every HTTP service shares: errors become problem documents, requests are counted, JSON is orjson's."""
 
 import time
+from collections.abc import Callable
 
 import orjson
 import structlog
@@ -18,7 +19,16 @@ from caravan_common.metrics import DURATIONS, REQUESTS
 
 log = structlog.get_logger()
 
-__all__ = ["Handler", "Middleware", "counted", "invalid_parameters", "json_response", "problem_response", "problems"]
+__all__ = [
+    "PROBLEM",
+    "Handler",
+    "Middleware",
+    "counted",
+    "invalid_parameters",
+    "json_response",
+    "problem_response",
+    "problems",
+]
 
 
 def json_response(data: object, *, status: int = 200, content_type: str = "application/json") -> web.Response:
@@ -29,6 +39,19 @@ def json_response(data: object, *, status: int = 200, content_type: str = "appli
 def problem_response(error: CaravanError) -> web.Response:
     """Answer with the error's problem document."""
     return json_response(error.problem(), status=error.status, content_type="application/problem+json")
+
+
+Problem = Callable[[web.Request, CaravanError | ValidationError], web.Response]
+
+PROBLEM: web.AppKey[Problem] = web.AppKey("problem")
+"""What an application answers to an error, where it is something else than the error's problem document."""
+
+
+def _answer(request: web.Request, error: CaravanError | ValidationError) -> web.Response:
+    own = request.app.get(PROBLEM)
+    if own is not None:
+        return own(request, error)
+    return problem_response(invalid_parameters(error) if isinstance(error, ValidationError) else error)
 
 
 def invalid_parameters(error: ValidationError) -> InvalidParametersError:
@@ -42,10 +65,10 @@ def invalid_parameters(error: ValidationError) -> InvalidParametersError:
 
 def _translate(request: web.Request, error: web.HTTPException) -> web.Response:
     if error.status == 404:
-        return problem_response(UnknownPathError(data=request.path))
+        return _answer(request, UnknownPathError(data=request.path))
     if isinstance(error, web.HTTPMethodNotAllowed):
-        response = problem_response(MethodNotAllowedError())
-        response.headers["Allow"] = ",".join(sorted(error.allowed_methods))
+        response = _answer(request, MethodNotAllowedError())
+        response.headers["Allow"] = ",".join(sorted({*error.allowed_methods, "OPTIONS"}))
         return response
     problem = {"type": "about:blank", "title": error.reason}
     return json_response(problem, status=error.status, content_type="application/problem+json")
@@ -59,14 +82,14 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except CaravanError as error:
         if error.status >= 500:
             log.exception("request.failed", method=request.method, path=request.path)
-        return problem_response(error)
+        return _answer(request, error)
     except ValidationError as error:
-        return problem_response(invalid_parameters(error))
+        return _answer(request, error)
     except web.HTTPException as error:
         return error if error.status < 400 else _translate(request, error)
     except Exception:
         log.exception("request.crashed", method=request.method, path=request.path)
-        return problem_response(CaravanError())
+        return _answer(request, CaravanError())
 
 
 def counted(service: str) -> Middleware:

@@ -2,23 +2,40 @@
 
 from aiohttp import web
 
-from caravan_common.http import counted, json_response, problems
+from caravan_common.http import PROBLEM, counted, json_response, problems
 from caravan_common.metrics import metrics
 from caravan_manager.api import context
 from caravan_manager.api.auth import anonymous, authenticate
+from caravan_manager.api.context import STANDING
 from caravan_manager.api.cors import cors
+from caravan_manager.api.dialect import Dialect
 from caravan_manager.api.graphql import door
 from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
+from caravan_manager.api.limits import WINDOW_SECONDS
+from caravan_manager.api.origin import TrustedProxies
 from caravan_manager.api.rest import auth, folders, information, resources, sessions
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Services
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+_WINDOW = str(WINDOW_SECONDS)
 
 
-async def _server_header(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "BackendAI"
+async def _own_headers(request: web.Request, response: web.StreamResponse) -> None:
+    headers = response.headers
+    headers["Server"] = "BackendAI"
+    standing = request.get(STANDING)
+    if standing is not None:
+        headers["X-RateLimit-Limit"] = str(standing.limit)
+        headers["X-RateLimit-Remaining"] = str(standing.remaining)
+        headers["X-RateLimit-Window"] = _WINDOW
+
+
+async def _reset_header(request: web.Request, response: web.StreamResponse) -> None:
+    standing = request.get(STANDING)
+    if standing is not None:
+        response.headers["X-RateLimit-Reset"] = str(standing.reset)
 
 
 @anonymous
@@ -27,12 +44,16 @@ async def health(_request: web.Request) -> web.Response:
     return json_response({"status": "healthy"})
 
 
-def make_api(services: Services, identity: ManagerIdentity) -> web.Application:
+def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProxies) -> web.Application:
     """Return the application that clients speak to."""
+    dialect = Dialect.of(identity.version)
     app = web.Application(
         middlewares=[counted("manager"), cors, problems, authenticate], client_max_size=MAX_BODY_BYTES
     )
     app[IDENTITY] = identity
+    app[PROBLEM] = dialect.answer
+    app[context.PROXIES] = proxies
+    app[context.LIMITS] = services.limits
     app[ENGINE] = Engine(make_schema())
     app[context.PEOPLE] = services.people
     app[context.SESSIONS] = services.sessions
@@ -42,7 +63,9 @@ def make_api(services: Services, identity: ManagerIdentity) -> web.Application:
     for table in (auth, sessions, folders, information, resources, door):
         app.add_routes(table.routes)
     app.router.add_get("/health", health)
-    app.on_response_prepare.append(_server_header)
+    app.on_response_prepare.append(_own_headers)
+    if dialect.is_26:
+        app.on_response_prepare.append(_reset_header)
     return app
 
 

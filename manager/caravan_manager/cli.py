@@ -14,6 +14,7 @@ from caravan_common.config import load_config
 from caravan_common.errors import CaravanError
 from caravan_common.logs import configure_logs
 from caravan_common.service import Listener, end, run, serving, until_stopped
+from caravan_manager.api.origin import TrustedProxies
 from caravan_manager.api.rest.information import ManagerIdentity
 from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
@@ -76,10 +77,12 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     identity = ManagerIdentity(
         id=f"i-{socket.gethostname()}", address=f"{config.api.host}:{config.api.port}", version=config.manager_version
     )
-    api = Listener(make_api(wired.services, identity), config.api.host, config.api.port)
+    proxies = TrustedProxies(config.api.trusted_proxies)
+    api = Listener(make_api(wired.services, identity, proxies), config.api.host, config.api.port)
     internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
-        runs = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
+        loops = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
+        runs = [*loops, wired.services.limits.run]
         tasks = [group.create_task(run()) for run in runs]
         log.info("manager.serving", addresses=addresses)
         await stop.wait()

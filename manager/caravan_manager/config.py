@@ -1,10 +1,20 @@
 """What the manager's configuration file may say."""
 
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from caravan_common.config import LogSection, RedisSection, Section
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text))
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""A network in CIDR form."""
 
 
 class ApiSection(Section):
@@ -14,6 +24,8 @@ class ApiSection(Section):
     port: int = Field(default=8091, ge=0, le=65535)
     internal_host: str = "127.0.0.1"
     internal_port: int = Field(default=18080, ge=0, le=65535)
+    trusted_proxies: list[Network] = []
+    """Networks in CIDR form of the reverse proxies whose ``X-Forwarded-*`` headers are believed."""
 
 
 class DatabaseSection(Section):

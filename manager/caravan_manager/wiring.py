@@ -19,6 +19,7 @@ from caravan_common.nomad.client import NomadCluster
 from caravan_common.redis import make_redis
 from caravan_common.vault.transit import Transit
 from caravan_common.wire.events import Streams
+from caravan_manager.api.limits import RateLimits
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.config import AgentsSection, ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import beginning, make_engine
@@ -48,6 +49,7 @@ class Services:
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+    limits: RateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def wire(config: ManagerConfig) -> Wired:
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
+        limits=RateLimits(redis, time.monotonic),
     )
     return Wired(
         services=services,

@@ -6,21 +6,29 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from caravan_common.errors import AuthorizationFailedError, InvalidAuthParametersError
+from caravan_common.errors import AuthorizationFailedError, MethodNotAllowedError
 from caravan_common.http import Handler
-from caravan_manager.api.context import PEOPLE, PRINCIPAL
+from caravan_manager.api.context import LIMITS, PEOPLE, PRINCIPAL, PROXIES, STANDING
+from caravan_manager.api.delegation import acting
+from caravan_manager.api.limits import ANONYMOUS_LIMIT, subject_of_address, subject_of_keypair
+from caravan_manager.api.origin import Origin
 from caravan_manager.api.signature import (
     SignedRequest,
     check_date,
     parse_authorization,
     signature_matches,
 )
+from caravan_manager.api.tokens import check_token, named_access_key
 from caravan_manager.api.version import check_version
-from caravan_manager.people.model import Principal
+from caravan_manager.people.model import Credentials, Principal
 
 Door = TypeVar("Door", bound=Callable[..., object])
 
+TOKEN = "X-BackendAI-Token"  # noqa: S105  # the name of a header
+OVERRIDE = "X-Method-Override"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _ANONYMOUS: set[object] = set()
+_UNLIMITED = "/health"
 
 
 def anonymous(door: Door) -> Door:
@@ -37,41 +45,95 @@ def is_anonymous(request: web.Request) -> bool:
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find the caller of a signed request and keep it under PRINCIPAL."""
-    if not is_anonymous(request):
-        request[PRINCIPAL] = await identify(request, datetime.now(UTC))
+    """Find the caller of a signed request, keep them under PRINCIPAL, and hold everybody to their rate.
+
+    Must be the last middleware, because ``X-Method-Override`` replaces request and handler here: the signature covers
+    the method that is meant.
+    """
+    if OVERRIDE in request.headers:
+        sent, (request, handler) = request, await _overridden(request)
+        try:
+            return await _admitted(request, handler)
+        finally:
+            if STANDING in request:
+                sent[STANDING] = request[STANDING]
+    return await _admitted(request, handler)
+
+
+async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    origin = request.app[PROXIES].origin(request)
+    if is_anonymous(request):
+        if request.path != _UNLIMITED:
+            _count_anonymous(request, origin)
+        return await handler(request)
+    try:
+        principal = await identify(request, origin, datetime.now(UTC))
+    except AuthorizationFailedError:
+        _count_anonymous(request, origin)
+        raise
+    request[STANDING] = request.app[LIMITS].admit(subject_of_keypair(principal.access_key), principal.rate_limit)
+    request[PRINCIPAL] = await acting(request, principal)
     return await handler(request)
 
 
-async def identify(request: web.Request, now: datetime) -> Principal:
+def _count_anonymous(request: web.Request, origin: Origin) -> None:
+    subject = subject_of_address(origin.address)
+    request[STANDING] = request.app[LIMITS].admit(subject, ANONYMOUS_LIMIT)
+
+
+async def identify(request: web.Request, origin: Origin, now: datetime) -> Principal:
     """Return who signed the request. Raises InvalidAuthParametersError or AuthorizationFailedError."""
-    date = _header(request, "Date")
+    token = request.headers.get(TOKEN)
+    found = await (_signer(request, origin, now) if token is None else _bearer(request, token, now))
+    found.must_be_usable()
+    found.must_come_from(origin.address)
+    return found.principal
+
+
+async def _bearer(request: web.Request, token: str, now: datetime) -> Credentials:
+    found, secret_key = await request.app[PEOPLE].credentials(named_access_key(token))
+    check_token(token, secret_key, found.principal.role.value, now)
+    return found
+
+
+async def _signer(request: web.Request, origin: Origin, now: datetime) -> Credentials:
+    headers = request.headers
+    date = headers.get("Date") or headers.get("X-BackendAI-Date") or headers.get("X-Sorna-Date")
     signed_at = check_date(date, now)
-    header = request.headers.get("Authorization")
+    header = headers.get("Authorization")
     if header is None:
-        raise InvalidAuthParametersError("Missing authorization header")
+        raise AuthorizationFailedError("Unauthorized access")
     authorization = parse_authorization(header)
+    version = headers.get("X-BackendAI-Version")
     signed = SignedRequest(
         method=request.method,
-        raw_path=request.raw_path,
+        raw_path=origin.raw_path,
         date=date or "",
-        host=request.host,
+        host=origin.host,
         content_type=_content_type(request),
-        version=check_version(_header(request, "Version")),
+        version=check_version(version or headers.get("X-Sorna-Version")),
+        brand="sorna" if version is None else "backendai",
     )
-    principal, secret_key = await request.app[PEOPLE].credentials(authorization.access_key)
+    found, secret_key = await request.app[PEOPLE].credentials(authorization.access_key)
     if not signature_matches(signed, signed_at, secret_key, authorization):
         raise AuthorizationFailedError("Signature mismatch")
-    return principal
-
-
-def _header(request: web.Request, name: str) -> str | None:
-    """Return a header by its name with and without Backend.AI's prefixes; browsers may not set ``Date`` itself."""
-    spellings = [f"X-BackendAI-{name}", f"X-Sorna-{name}", *(["Date"] if name == "Date" else [])]
-    return next((request.headers[spelling] for spelling in spellings if spelling in request.headers), None)
+    return found
 
 
 def _content_type(request: web.Request) -> str:
     """Return the signed content type: without parameters, and octet-stream where the client sent none."""
     sent = request.headers.get("Content-Type", "application/octet-stream")
     return sent.partition(";")[0].strip().lower()
+
+
+async def _overridden(request: web.Request) -> tuple[web.Request, Handler]:
+    """Return the request with the method of ``X-Method-Override``, and the handler of the route that it then has."""
+    method = request.headers[OVERRIDE].upper()
+    if method not in _METHODS:
+        raise MethodNotAllowedError
+    meant = request.clone(method=method)
+    found = await request.app.router.resolve(meant)
+    found.add_app(request.app)
+    found.freeze()
+    meant._match_info = found  # pyright: ignore[reportPrivateUsage]  # aiohttp has no other way to route again
+    return meant, found.handler

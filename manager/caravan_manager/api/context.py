@@ -5,7 +5,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from caravan_common.errors import ForbiddenError, InvalidParametersError
+from caravan_common.errors import InvalidParametersError
+from caravan_manager.api.limits import RateLimits, Standing
+from caravan_manager.api.origin import TrustedProxies
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
@@ -14,12 +16,16 @@ from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
-"""Who signed the request; the authentication middleware sets it before a handler runs."""
+"""For whom the request acts; the authentication middleware sets it before a handler runs."""
+STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
+"""How the caller stands with the rate limit."""
 
 PEOPLE: web.AppKey[PeopleService] = web.AppKey("people", PeopleService)
 SESSIONS: web.AppKey[SessionsService] = web.AppKey("sessions", SessionsService)
 VFOLDERS: web.AppKey[VFoldersService] = web.AppKey("vfolders", VFoldersService)
 IMAGES: web.AppKey[ImagesService] = web.AppKey("images", ImagesService)
+LIMITS: web.AppKey[RateLimits] = web.AppKey("limits", RateLimits)
+PROXIES: web.AppKey[TrustedProxies] = web.AppKey("proxies", TrustedProxies)
 NODES: web.AppKey[NodesService] = web.AppKey("nodes", NodesService)
 
 
@@ -34,23 +40,20 @@ async def read_parameters(request: web.Request) -> dict[str, Any]:
         merged[name] = values[0] if len(values) == 1 else values
     raw = await request.read()
     if not raw.strip():
-        return _checked(request, merged)
+        return _checked(merged)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as err:
         raise InvalidParametersError("Malformed body") from err
     if not isinstance(body, dict):
         raise InvalidParametersError("Malformed body")
-    return _checked(request, merged | body)
+    return _checked(merged | body)
 
 
-def _checked(request: web.Request, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what no handler can take: NUL characters, which no text in the database holds, and another's keypair."""
+def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what no handler can take: NUL characters, which no text in the database holds."""
     if _has_nul(parameters):
         raise InvalidParametersError("a parameter holds a NUL character")
-    owner = parameters.get("owner_access_key")
-    if owner and owner != request[PRINCIPAL].access_key:
-        raise ForbiddenError("acting for another keypair is not offered yet")
     return parameters
 
 

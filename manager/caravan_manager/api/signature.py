@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from caravan_common.errors import InvalidAuthParametersError
+from caravan_common.errors import InvalidAuthParametersError, UnsignedRequestError
 
 MAX_SKEW = timedelta(minutes=15)
 _SCHEMES = ("BackendAI", "Sorna")
@@ -29,6 +29,8 @@ class SignedRequest:
     host: str
     content_type: str
     version: str
+    brand: str = "backendai"
+    """``sorna`` for clients that send ``X-Sorna-Version``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Authorization:
 
 def parse_authorization(header: str) -> Authorization:
     """Read ``BackendAI signMethod=HMAC-SHA256, credential=<key>:<signature>``. Raises InvalidAuthParametersError."""
-    scheme, _, rest = header.partition(" ")
+    scheme, space, rest = header.partition(" ")
+    if not space:
+        raise InvalidAuthParametersError("Malformed authorization header")
     if scheme not in _SCHEMES:
         raise InvalidAuthParametersError("Invalid authorization type name")
     parts = [part.strip().partition("=") for part in rest.split(",")]
@@ -75,6 +79,8 @@ def parse_date(text: str | None) -> datetime | None:
 def check_date(text: str | None, now: datetime) -> datetime:
     """Return the moment of signing. Raises InvalidAuthParametersError when it is missing or too far from ``now``."""
     moment = parse_date(text)
+    if text is None:
+        raise UnsignedRequestError("Date/time sync error")
     if moment is None or abs(moment - now) > MAX_SKEW:
         raise InvalidAuthParametersError("Date/time sync error")
     return moment
@@ -90,7 +96,7 @@ def sign(request: SignedRequest, signed_at: datetime, secret_key: str, algorithm
             request.date,
             f"host:{request.host}",
             f"content-type:{request.content_type}",
-            f"x-backendai-version:{request.version}",
+            f"x-{request.brand}-version:{request.version}",
             nothing,
         ]
     )

@@ -1,11 +1,14 @@
 """Who asks: users, their keypairs and roles, as values. No I/O."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from uuid import UUID
 
-from caravan_common.errors import ForbiddenError, NotFoundError
+from caravan_common.errors import AuthorizationFailedError, ForbiddenError, NotFoundError
 
 
 class UserRole(StrEnum):
@@ -39,8 +42,17 @@ class ProjectNotFoundError(NotFoundError):
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who really asks, where a request acts for somebody else."""
+
+    user_id: UUID
+    email: str
+    access_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signed a request: a user with one of the user's keypairs."""
+    """For whom a request acts: a user with one of the user's keypairs. Mostly the one who signed it."""
 
     user_id: UUID
     email: str
@@ -51,6 +63,8 @@ class Principal:
     resource_policy: str
     user_resource_policy: str
     rate_limit: int
+    actor: Actor | None = None
+    """The administrator who signed, where the request acts for this user."""
 
     @property
     def is_superadmin(self) -> bool:
@@ -71,7 +85,21 @@ class Principal:
     def must_be_superadmin(self) -> None:
         """Raise ForbiddenError unless the caller administrates the whole system."""
         if not self.is_superadmin:
-            raise ForbiddenError("this needs the role superadmin")
+            raise ForbiddenError("superadmin privilege required")
+
+    def acting_for(self, owner: "Principal") -> "Principal":
+        """Return the owner with this principal as the actor. Raises ForbiddenError unless this one may act for them."""
+        if owner.access_key == self.access_key:
+            return self
+        if not self.is_admin:
+            raise ForbiddenError("Only admins can perform operations on behalf of other users.")
+        if not self.is_superadmin and owner.domain_name != self.domain_name:
+            raise ForbiddenError(
+                "Domain-admins can perform operations on behalf of other users in the same domain only."
+            )
+        if not self.is_superadmin and owner.is_superadmin:
+            raise ForbiddenError("Domain-admins cannot perform operations on behalf of super-admins.")
+        return replace(owner, actor=Actor(self.user_id, self.email, self.access_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +110,41 @@ class Credentials:
     secret_ciphertext: str
     keypair_is_active: bool
     user_status: UserStatus
+    allowed_client_ip: tuple[str, ...] = ()
+    """Networks in CIDR form from which the user may come; empty for any."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether keypair and user are active."""
+        return self.keypair_is_active and self.user_status is UserStatus.ACTIVE
+
+    def must_be_usable(self) -> None:
+        """Raise AuthorizationFailedError unless keypair and user are active."""
+        if self.user_status is UserStatus.BEFORE_VERIFICATION:
+            raise AuthorizationFailedError("This account needs email verification.")
+        if not self.is_usable:
+            raise AuthorizationFailedError("Access key not found")
+
+    def must_come_from(self, address: str | None) -> None:
+        """Raise AuthorizationFailedError unless the user may come from this IP address."""
+        if not self.allowed_client_ip:
+            return
+        try:
+            client = ip_address(address or "")
+        except ValueError as err:
+            raise AuthorizationFailedError("Not allowed IP address") from err
+        if not any(client in network for network in _networks(self.allowed_client_ip)):
+            raise AuthorizationFailedError(f"'{address}' is not allowed IP address")
+
+
+@lru_cache(maxsize=1000)
+def _networks(texts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks; what is none lets nobody in."""
+    found: list[IPv4Network | IPv6Network] = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(ip_network(text, strict=False))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ _CREDENTIALS = (
         users.c.username,
         users.c.role,
         users.c.status,
+        users.c.allowed_client_ip,
         users.c.domain_name,
         users.c.resource_policy.label("user_resource_policy"),
         users.c.password_hash,
@@ -113,6 +114,13 @@ async def find_credentials(tx: Transaction, access_key: str) -> Credentials | No
     return None if row is None else _credentials(row)
 
 
+async def find_credentials_of_user(tx: Transaction, user: UUID) -> Credentials | None:
+    """Return a user's main keypair with its owner, or None."""
+    wanted = _CREDENTIALS.where(users.c.id == user, keypairs.c.access_key == users.c.main_access_key)
+    row = (await tx.execute(wanted)).one_or_none()
+    return None if row is None else _credentials(row)
+
+
 async def find_login(tx: Transaction, domain: str, name: str) -> tuple[Credentials, str] | None:
     """Return the credentials of a user (email or user name) with the main keypair, and the password's hash."""
     wanted = _CREDENTIALS.where(
@@ -141,7 +149,13 @@ def _credentials(row: AnyRow) -> Credentials:
         user_resource_policy=row.user_resource_policy,
         rate_limit=row.rate_limit,
     )
-    return Credentials(principal, row.secret_ciphertext, row.is_active, UserStatus(row.status))
+    return Credentials(
+        principal,
+        row.secret_ciphertext,
+        row.is_active,
+        UserStatus(row.status),
+        tuple(row.allowed_client_ip or ()),
+    )
 
 
 def _keypairs() -> Select[Any]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from caravan_common.errors import AuthorizationFailedError, ForbiddenError
+from caravan_common.errors import AuthorizationFailedError, ForbiddenError, InvalidParametersError
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin
 from caravan_manager.people import repository
@@ -14,7 +14,6 @@ from caravan_manager.people.model import (
     Project,
     User,
     UserNotFoundError,
-    UserStatus,
 )
 from caravan_manager.people.passwords import password_matches
 from caravan_manager.people.secrets import SecretKeys
@@ -27,14 +26,41 @@ class PeopleService:
         self._begin = begin
         self._secrets = secrets
 
-    async def credentials(self, access_key: str) -> tuple[Principal, str]:
-        """Return who owns an access key, and the secret key. Raises AuthorizationFailedError."""
+    async def credentials(self, access_key: str) -> tuple[Credentials, str]:
+        """Return who owns an access key, and the secret key. Whether they are active is for the caller to check.
+
+        Raises AuthorizationFailedError when there is no such key.
+        """
         async with self._begin() as tx:
             found = await repository.find_credentials(tx, access_key)
         if found is None:
             raise AuthorizationFailedError("Access key not found")
-        _must_be_active(found)
-        return found.principal, await self._secrets.reveal(found.secret_ciphertext)
+        return found, await self._secrets.reveal(found.secret_ciphertext)
+
+    async def acting_for_owner(self, principal: Principal, access_key: str) -> Principal:
+        """Return the owner of an access key, with the caller as the actor.
+
+        Raises InvalidParametersError for an unknown or inactive key, ForbiddenError unless the caller may.
+        """
+        if access_key == principal.access_key:
+            return principal
+        async with self._begin() as tx:
+            found = await repository.find_credentials(tx, access_key)
+        if found is None or not found.is_usable:
+            raise InvalidParametersError("Unknown owner access key")
+        return principal.acting_for(found.principal)
+
+    async def acting_as_user(self, principal: Principal, user: UUID) -> Principal:
+        """Return a user with the main keypair, with the caller as the actor. Only for superadmins.
+
+        Raises ForbiddenError, or UserNotFoundError when there is no such active user.
+        """
+        principal.must_be_superadmin()
+        async with self._begin() as tx:
+            found = await repository.find_credentials_of_user(tx, user)
+        if found is None or not found.is_usable:
+            raise UserNotFoundError(data=str(user))
+        return principal.acting_for(found.principal)
 
     async def log_in(self, domain: str, username: str, password: str) -> tuple[Principal, str]:
         """Return the user and the secret key of the user's main keypair. Raises AuthorizationFailedError."""
@@ -42,7 +68,7 @@ class PeopleService:
             found = await repository.find_login(tx, domain, username)
         if not await password_matches(password, None if found is None else found[1]) or found is None:
             raise AuthorizationFailedError("User credential mismatch.")
-        _must_be_active(found[0])
+        found[0].must_be_usable()
         return found[0].principal, await self._secrets.reveal(found[0].secret_ciphertext)
 
     async def secret_keys(self, principal: Principal, keypairs: list[Keypair]) -> dict[str, str]:
@@ -156,11 +182,6 @@ class PeopleService:
             name = principal.domain_name
         async with self._begin() as tx:
             return await repository.list_domains(tx, name=name, is_active=is_active)
-
-
-def _must_be_active(found: Credentials) -> None:
-    if not found.keypair_is_active or found.user_status is not UserStatus.ACTIVE:
-        raise AuthorizationFailedError("Access key not found")
 
 
 def _domain_of(principal: Principal, wanted: str | None) -> str | None:

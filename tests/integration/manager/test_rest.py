@@ -1,37 +1,18 @@
 """The REST doors, over HTTP: who may come in, and what errors look like."""
 
-import base64
-import time
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import orjson
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from tests.fakes.agents import FakeAgents
-from tests.fakes.nomad import FakeNomad
-from tests.integration.manager.conftest import Seed, seal
+from aiohttp.test_utils import TestClient
+from tests.integration.manager.api import Caller, serving_api
+from tests.integration.manager.conftest import Seed
 
-from caravan_manager.api.rest.information import ManagerIdentity
-from caravan_manager.api.signature import SignedRequest, sign
-from caravan_manager.app import make_api
 from caravan_manager.db.engine import Begin
-from caravan_manager.images.service import ImagesService
-from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.passwords import hash_password
 from caravan_manager.people.repository import set_password_hash
-from caravan_manager.people.secrets import SecretKeys
-from caravan_manager.people.service import PeopleService
-from caravan_manager.sessions.moves import SessionMoves
-from caravan_manager.sessions.news import SessionNews
-from caravan_manager.sessions.service import SessionsService
-from caravan_manager.vfolders.service import VFoldersService
-from caravan_manager.wiring import Services
 
-VERSION = "v8.20240915"
 ANONYMOUS = {
     ("GET", "/"),
     ("GET", "/health"),
@@ -45,60 +26,9 @@ ANONYMOUS = {
 """The routes that anybody may call: a new one must be added here on purpose."""
 
 
-class Sealed:
-    """Stands for Vault's Transit: seals as the seed of the tests does."""
-
-    async def encrypt(self, plaintext: str) -> str:
-        return seal(plaintext)
-
-    async def decrypt_all(self, ciphertexts: Sequence[str]) -> list[str]:
-        return [base64.b64decode(c.removeprefix("vault:v1:")).decode() for c in ciphertexts]
-
-
-@dataclass
-class Caller:
-    """Sends requests signed with one keypair."""
-
-    client: "TestClient[Any, Any]"
-    access_key: str
-    secret_key: str
-
-    async def call(self, method: str, path: str, body: object = None, **changes: str) -> tuple[int, Any]:
-        """Send a signed request; ``changes`` replace headers."""
-        url = self.client.make_url(path)
-        date = datetime.now(UTC).isoformat()
-        content_type = "application/json"
-        signed = SignedRequest(method, url.raw_path_qs, date, f"{url.host}:{url.port}", content_type, VERSION)
-        signature = sign(signed, datetime.fromisoformat(date), self.secret_key, "sha256")
-        headers = {
-            "Date": date,
-            "Content-Type": content_type,
-            "X-BackendAI-Version": VERSION,
-            "Authorization": f"BackendAI signMethod=HMAC-SHA256, credential={self.access_key}:{signature}",
-        } | {name.replace("_", "-"): value for name, value in changes.items()}
-        data = None if body is None else orjson.dumps(body)
-        async with self.client.request(method, path, data=data, headers=headers) as answer:
-            raw = await answer.read()
-            return answer.status, orjson.loads(raw) if raw else None
-
-
 @pytest.fixture
 async def client(begin: Begin) -> AsyncGenerator["TestClient[Any, Any]", None]:
-    agents, nomad = FakeAgents(), FakeNomad()
-
-    def now() -> datetime:
-        return datetime.now(UTC)
-
-    vfolders = VFoldersService(begin, {})
-    services = Services(
-        people=PeopleService(begin, SecretKeys(Sealed(), time.monotonic)),
-        sessions=SessionsService(begin, SessionMoves(begin, SessionNews(), now), vfolders, agents, nomad, now),
-        vfolders=vfolders,
-        images=ImagesService(begin),
-        nodes=NodesService(begin),
-    )
-    app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", "25.5.2"))
-    async with TestClient(TestServer(app)) as client:
+    async with serving_api(begin) as client:
         yield client
 
 
@@ -177,7 +107,7 @@ async def test_unknown_paths_and_methods_are_problems_too(client: "TestClient[An
         assert (await answer.json(content_type=None))["data"] == "/no/such/route"
     async with client.put("/auth") as answer:
         assert answer.status == 405
-        assert answer.headers["Allow"] == "GET,HEAD,POST"
+        assert answer.headers["Allow"] == "GET,HEAD,OPTIONS,POST"
 
 
 async def test_a_malformed_body_and_missing_parameters_are_named(me: Caller) -> None:

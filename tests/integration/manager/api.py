@@ -1,0 +1,107 @@
+"""The manager's API over HTTP in tests: the real application on the test's database, and callers who sign."""
+
+import base64
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp.test_utils import TestClient, TestServer
+from redis.asyncio import Redis
+from tests.fakes.agents import FakeAgents
+from tests.fakes.nomad import FakeNomad
+from tests.integration.manager.conftest import seal
+
+from caravan_manager.api.limits import RateLimits
+from caravan_manager.api.origin import TrustedProxies
+from caravan_manager.api.rest.information import ManagerIdentity
+from caravan_manager.api.signature import SignedRequest, sign
+from caravan_manager.app import make_api
+from caravan_manager.db.engine import Begin
+from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.secrets import SecretKeys
+from caravan_manager.people.service import PeopleService
+from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.service import SessionsService
+from caravan_manager.vfolders.service import VFoldersService
+from caravan_manager.wiring import Services
+
+VERSION = "v8.20240915"
+Http = TestClient[Any, Any]
+
+
+class Sealed:
+    """Stands for Vault's Transit: seals as the seed of the tests does."""
+
+    async def encrypt(self, plaintext: str) -> str:
+        return seal(plaintext)
+
+    async def decrypt_all(self, ciphertexts: Sequence[str]) -> list[str]:
+        return [base64.b64decode(c.removeprefix("vault:v1:")).decode() for c in ciphertexts]
+
+
+@dataclass
+class Caller:
+    """Sends requests signed with one keypair."""
+
+    client: Http
+    access_key: str
+    secret_key: str
+
+    async def call(self, method: str, path: str, body: object = None, **changes: str) -> tuple[int, Any]:
+        """Send a signed request; ``changes`` replace headers."""
+        url = self.client.make_url(path)
+        date = datetime.now(UTC).isoformat()
+        content_type = "application/json"
+        signed = SignedRequest(method, url.raw_path_qs, date, f"{url.host}:{url.port}", content_type, VERSION)
+        signature = sign(signed, datetime.fromisoformat(date), self.secret_key, "sha256")
+        headers = {
+            "Date": date,
+            "Content-Type": content_type,
+            "X-BackendAI-Version": VERSION,
+            "Authorization": f"BackendAI signMethod=HMAC-SHA256, credential={self.access_key}:{signature}",
+        } | {name.replace("_", "-"): value for name, value in changes.items()}
+        data = None if body is None else orjson.dumps(body)
+        async with self.client.request(method, path, data=data, headers=headers) as answer:
+            raw = await answer.read()
+            return answer.status, orjson.loads(raw) if raw else None
+
+
+def redis_at(port: int) -> Redis:
+    """Return a client that connects when it is first used; at port 9 nobody listens."""
+    return Redis(host="127.0.0.1", port=port, socket_connect_timeout=1)
+
+
+@asynccontextmanager
+async def serving_api(
+    begin: Begin,
+    vfolders: VFoldersService | None = None,
+    *,
+    version: str = "25.5.2",
+    proxies: Sequence[str] = (),
+    redis: Redis | None = None,
+) -> AsyncGenerator[Http, None]:
+    """Serve the whole API while the block runs."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    folders = vfolders or VFoldersService(begin, {})
+    people = PeopleService(begin, SecretKeys(Sealed(), time.monotonic))
+    moves = SessionMoves(begin, SessionNews(), now)
+    services = Services(
+        people=people,
+        sessions=SessionsService(begin, moves, folders, FakeAgents(), FakeNomad(), now),
+        vfolders=folders,
+        images=ImagesService(begin),
+        nodes=NodesService(begin),
+        limits=RateLimits(redis or redis_at(9), time.monotonic),
+    )
+    app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", version), TrustedProxies(proxies))
+    async with TestClient(TestServer(app)) as client:
+        yield client
