@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from caravan_common.errors import AuthorizationFailedError, MethodNotAllowedError
+from caravan_common.errors import AuthorizationFailedError, InvalidAuthParametersError, MethodNotAllowedError
 from caravan_common.http import Handler
 from caravan_manager.api.context import LIMITS, PEOPLE, PRINCIPAL, PROXIES, STANDING
 from caravan_manager.api.delegation import acting
@@ -68,7 +68,7 @@ async def _admitted(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     try:
         principal = await identify(request, origin, datetime.now(UTC))
-    except AuthorizationFailedError:
+    except (AuthorizationFailedError, InvalidAuthParametersError):
         _count_anonymous(request, origin)
         raise
     request[STANDING] = request.app[LIMITS].admit(subject_of_keypair(principal.access_key), principal.rate_limit)

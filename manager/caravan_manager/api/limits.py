@@ -98,6 +98,11 @@ class RateLimits:
         self._counts: OrderedDict[str, _Count] = OrderedDict()
         self._is_away = False
 
+    @property
+    def known(self) -> int:
+        """How many callers are counted here."""
+        return len(self._counts)
+
     def admit(self, subject: str, limit: int) -> Standing:
         """Count one request of ``subject``. Raises TooManyRequestsError when the window is full already."""
         if self._is_away:

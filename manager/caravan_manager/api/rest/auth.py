@@ -49,6 +49,8 @@ async def log_out(_request: web.Request) -> web.Response:
 
 @routes.get("/auth")
 @routes.post("/auth")
+@routes.get("/auth/test")
+@routes.post("/auth/test")
 async def test_signature(request: web.Request) -> web.Response:
     """Echo a word, to test signing."""
     parameters = await read_parameters(request)

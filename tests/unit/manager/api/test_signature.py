@@ -75,6 +75,18 @@ def test_the_older_spelling_of_the_scheme_is_understood() -> None:
     assert parsed.access_key == "AKIAEXAMPLE"
 
 
+def test_clients_that_send_the_older_version_header_sign_its_name() -> None:
+    older = replace(REQUEST, brand="sorna")
+    assert sign(older, SIGNED_AT, "SECRETKEY", "sha256") != SIGNATURE
+
+
+def test_the_day_of_the_key_is_the_one_in_the_dates_own_time_zone() -> None:
+    written = "2026-11-22T01:00:00+09:00"
+    far = parse_date(written)
+    assert far == datetime(2026, 11, 21, 16, tzinfo=UTC)
+    assert sign(REQUEST, far, "SECRETKEY", "sha256") != sign(REQUEST, far.astimezone(UTC), "SECRETKEY", "sha256")
+
+
 @pytest.mark.parametrize("text", ["Sat, 21 Nov 2026 09:00:00 GMT", DATE, "2026-11-21T09:00:00Z", "2026-11-21T09:00:00"])
 def test_dates_are_read_in_the_forms_that_clients_send(text: str) -> None:
     assert parse_date(text) == SIGNED_AT
