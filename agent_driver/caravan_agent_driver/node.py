@@ -40,6 +40,7 @@ class Node:
             region=config.region,
             slots=config.slots,
             images=await list_references(self.engine),
+            volumes=sorted(config.volumes),
         )
 
     def stopped(self) -> NodeStopped:

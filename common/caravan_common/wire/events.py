@@ -37,6 +37,8 @@ class NodeHeartbeat(_Event):
     """What the node offers, as decimal strings: ``{"cpu": "8", "mem": "17179869184"}``."""
     images: list[str]
     """The references (``name:tag``) of the images that the node holds."""
+    volumes: list[str] = []
+    """The volumes whose folders can be mounted on the node."""
 
 
 class NodeStopped(_Event):

@@ -78,7 +78,7 @@ def _cluster(session: Session, kernel: Kernel) -> dict[str, str]:
 def _mount(mount: SessionMount) -> Mount:
     return Mount(
         name=mount.name,
-        volume=mount.host.partition(":")[2],
+        volume=mount.volume,
         quota_scope=mount.quota_scope,
         folder=mount.folder,
         subpath=mount.subpath,

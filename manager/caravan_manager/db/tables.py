@@ -195,6 +195,7 @@ nodes = Table(
     Column("url", String(256), nullable=False),
     Column("slots", JSONB, nullable=False),
     Column("images", ARRAY(String), nullable=False, server_default=text("'{}'")),
+    Column("volumes", ARRAY(String), nullable=False, server_default=text("'{}'")),
     _moment("first_contact", default=True),
     _moment("last_heartbeat", default=True),
     _moment("lost_at"),

@@ -38,6 +38,7 @@ class Node:
     url: str
     slots: ResourceSlots
     images: frozenset[str]
+    volumes: frozenset[str]
     first_contact: datetime
     last_heartbeat: datetime
     lost_at: datetime | None

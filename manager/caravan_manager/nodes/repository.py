@@ -44,6 +44,7 @@ def _node(row: AnyRow) -> Node:
         url=row.url,
         slots=ResourceSlots.parse(row.slots),
         images=frozenset(row.images),
+        volumes=frozenset(row.volumes),
         first_contact=row.first_contact,
         last_heartbeat=row.last_heartbeat,
         lost_at=row.lost_at,
@@ -80,6 +81,7 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
         "url": beat.url,
         "slots": ResourceSlots.parse(beat.slots).to_json(),
         "images": beat.images,
+        "volumes": beat.volumes,
         "last_heartbeat": func.now(),
         "lost_at": None,
     }

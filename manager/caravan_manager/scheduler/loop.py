@@ -149,6 +149,7 @@ class Scheduler:
                 scaling_group=node.scaling_group,
                 architecture=node.architecture,
                 schedulable=node.schedulable,
+                volumes=node.volumes,
                 capacity=node.slots,
                 free=node.slots - taken[node.name] if node.name in taken else node.slots,
             )
@@ -281,6 +282,7 @@ def _request(session: Session, number: int) -> SessionRequest:
         type=session.type,
         scaling_group=session.scaling_group,
         architecture=session.architecture,
+        volumes=frozenset(mount.volume for mount in session.mounts),
         cluster_mode=session.cluster_mode,
         access_key=session.access_key,
         domain=session.domain_name,

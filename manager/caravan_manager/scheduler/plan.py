@@ -60,6 +60,9 @@ def _place(request: SessionRequest, nodes: list[NodeView], free: dict[str, Resou
     if not suitable:
         obstacle = Obstacle.NO_NODE_OF_ARCHITECTURE if nodes else Obstacle.NO_NODE_OF_GROUP
         return Wait(request.id, obstacle)
+    suitable = [node for node in suitable if request.volumes <= node.volumes]
+    if not suitable:
+        return Wait(request.id, Obstacle.NO_NODE_WITH_VOLUMES, tuple(sorted(request.volumes)))
     parts = _parts(request)
     largest = [node for node in suitable if all(slots.fits_in(node.capacity) for _, slots in parts)]
     if not largest:

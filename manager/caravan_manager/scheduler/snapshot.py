@@ -14,7 +14,10 @@ from caravan_common.states import ClusterMode, SessionType
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node as the planner sees it. ``free`` is what the ledger has left of ``capacity``."""
+    """A node as the planner sees it. ``free`` is what the ledger has left of ``capacity``.
+
+    ``volumes`` are the volumes whose folders can be mounted there.
+    """
 
     name: str
     scaling_group: str
@@ -22,6 +25,7 @@ class NodeView:
     schedulable: bool
     capacity: ResourceSlots
     free: ResourceSlots
+    volumes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,10 @@ class KernelRequest:
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A pending session. ``sequence`` is the order of submission, unique in the cluster."""
+    """A pending session. ``sequence`` is the order of submission, unique in the cluster.
+
+    ``volumes`` are those of its folders.
+    """
 
     id: UUID
     sequence: int
@@ -47,6 +54,7 @@ class SessionRequest:
     domain: str
     project: UUID
     kernels: tuple[KernelRequest, ...]
+    volumes: frozenset[str] = frozenset()
 
     @property
     def slots(self) -> ResourceSlots:
@@ -79,6 +87,7 @@ class Obstacle(StrEnum):
 
     NO_NODE_OF_GROUP = "no-node-of-scaling-group"
     NO_NODE_OF_ARCHITECTURE = "no-node-of-architecture"
+    NO_NODE_WITH_VOLUMES = "no-node-with-volumes"
     LARGER_THAN_ANY_NODE = "larger-than-any-node"
     NO_ROOM = "no-available-instances"
     BEHIND_THE_HEAD = "behind-head-of-queue"
@@ -88,7 +97,8 @@ class Obstacle(StrEnum):
 class Wait:
     """A session that stays in the queue, and why: the obstacle and the names that it is about.
 
-    ``about`` names nodes (for NO_ROOM those that would do if they had room) or sessions (for BEHIND_THE_HEAD).
+    ``about`` names nodes (for NO_ROOM those that would do if they had room), sessions (for BEHIND_THE_HEAD) or volumes
+    (for NO_NODE_WITH_VOLUMES).
     """
 
     session: UUID

@@ -80,6 +80,11 @@ class SessionMount:
     target: PurePosixPath
     permission: str
 
+    @property
+    def volume(self) -> str:
+        """The volume's name on its storage proxy and on the nodes that have it."""
+        return self.host.partition(":")[2]
+
     def to_json(self) -> dict[str, str]:
         """Return the form that the database keeps."""
         return {

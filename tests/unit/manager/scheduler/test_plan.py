@@ -1,5 +1,6 @@
 """The plan: what starts now, where, and why the rest waits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -71,6 +72,20 @@ def test_a_session_without_room_holds_back_those_behind_it() -> None:
     assert decided.waits[0].about == ("a",)
     assert decided.waits[1].obstacle is Obstacle.BEHIND_THE_HEAD
     assert decided.waits[1].about == (str(UUID(int=1)),)
+
+
+def test_a_session_with_folders_goes_where_all_of_them_are() -> None:
+    wanted = replace(session(1, slots(1, 1)), volumes=frozenset({"volume1", "volume2"}))
+    half = replace(node("a", 1, 1), volumes=frozenset({"volume1"}))
+    whole = replace(node("b", 8, 8), volumes=frozenset({"volume1", "volume2"}))
+    assert planned([half, whole], wanted).placements[0].nodes[0][1] == "b"
+
+
+def test_a_session_whose_folders_no_node_has_says_so_and_holds_back_nobody() -> None:
+    wanted = replace(session(1, slots(1, 1)), volumes=frozenset({"volume1"}))
+    decided = planned([node("a")], wanted, session(2, slots(1, 1)))
+    assert [p.session.int for p in decided.placements] == [2]
+    assert (decided.waits[0].obstacle, decided.waits[0].about) == (Obstacle.NO_NODE_WITH_VOLUMES, ("volume1",))
 
 
 def test_a_session_that_can_never_fit_holds_back_nobody() -> None:
