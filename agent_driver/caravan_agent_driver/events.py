@@ -128,12 +128,13 @@ class Reporter:
         if isinstance(event, KernelStarted):
             START_TOLD.observe((datetime.now(UTC) - event.at).total_seconds())
         log.info("kernel.told", kernel=str(kernel), told=told.name.lower())
-        self._record(kernel, told)
+        self._record(kernel, told, record.container if record is not None else None)
         return True
 
-    def _record(self, kernel: UUID, told: Told) -> None:
+    def _record(self, kernel: UUID, told: Told, container: str | None) -> None:
+        """Remember what was told of a container; of another one, which began meanwhile, nothing was told yet."""
         record = self._store.find(kernel)
-        if record is None:
+        if record is None or record.container != container:
             return
         if told is Told.CLEANED:
             self._background.spawn(self._forget(kernel))

@@ -33,6 +33,7 @@ from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.proxies import HttpStorageProxy
 from caravan_manager.vfolders.service import VFoldersService
@@ -113,12 +114,13 @@ def wire(config: ManagerConfig) -> Wired:
     proxies = {name: HttpStorageProxy(client, section) for name, section in config.storage.items()}
     vfolders = VFoldersService(begin, proxies)
     nodes = NodesService(begin)
+    restarts = Restarts(moves, nomad, agents)
     me = f"{socket.gethostname()}-{os.getpid()}"
-    cluster = Cluster(nomad, agents, Skeleton(config.session_job))
+    cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     services = Services(
         people=PeopleService(begin, make_secret_keys(config.vault)),
-        sessions=SessionsService(begin, moves, vfolders, agents, nomad, now),
+        sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,

@@ -13,6 +13,8 @@ class FakeAgents:
     """Implements the protocol `caravan_manager.nodes.agents.Agents`."""
 
     specs: dict[tuple[str, UUID], KernelSpec] = field(default_factory=dict)
+    running: dict[UUID, str] = field(default_factory=dict)
+    """Which container of a kernel runs; a kernel that is not here is prepared."""
     saved_logs: dict[UUID, bytes] = field(default_factory=dict)
     silent: bool = False
     refusal: str | None = None
@@ -37,7 +39,15 @@ class FakeAgents:
         self._answer()
         mine = [spec for (where, _), spec in self.specs.items() if where == url]
         return KernelList(
-            kernels=[KernelState(session=spec.session, kernel=spec.kernel, state="prepared") for spec in mine]
+            kernels=[
+                KernelState(
+                    session=spec.session,
+                    kernel=spec.kernel,
+                    state="running" if spec.kernel in self.running else "prepared",
+                    container=self.running.get(spec.kernel),
+                )
+                for spec in mine
+            ]
         )
 
     def _answer(self) -> None:

@@ -14,6 +14,7 @@ class FakeNomad:
     jobs: dict[str, JobState] = field(default_factory=dict)
     registered: list[Job] = field(default_factory=list)
     allocations: dict[str, list[AllocationEnded]] = field(default_factory=dict)
+    restarted: list[tuple[str, str]] = field(default_factory=list)
     silent: bool = False
     refusal: str | None = None
 
@@ -28,6 +29,11 @@ class FakeNomad:
         self._answer()
         if job_id in self.jobs:
             self.jobs[job_id] = JobState(id=job_id, status="dead", stopped=True)
+
+    async def restart(self, job_id: str, group: str) -> None:
+        self._answer()
+        if job_id in self.jobs and not self.jobs[job_id].is_over:
+            self.restarted.append((job_id, group))
 
     async def ended(self, job_id: str) -> list[AllocationEnded]:
         self._answer()

@@ -131,9 +131,16 @@ async def follow_events(engine: Engine, since: datetime) -> AsyncIterator[Contai
                 yield event
 
 
-async def container_log(engine: Engine, container: str, *, follow: bool) -> AsyncIterator[bytes]:
-    """Yield what the container wrote, as far as Docker has it: until now, or with ``follow`` until it ends."""
+async def container_log(
+    engine: Engine, container: str, *, follow: bool, entries: int | None = None
+) -> AsyncIterator[bytes]:
+    """Yield what the container wrote, as far as Docker has it: until now, or with ``follow`` until it ends.
+
+    ``entries`` begins that many entries (lines, or 16 KiB of a longer one) before the end.
+    """
     frames = Frames()
     query = {"follow": "1" if follow else "0", "stdout": "1", "stderr": "1"}
+    if entries is not None:
+        query["tail"] = str(entries)
     async for chunk in engine.stream(f"/containers/{container}/logs", query):
         yield frames.feed(chunk)

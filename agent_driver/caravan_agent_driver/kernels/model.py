@@ -104,12 +104,26 @@ class Kernel:
         return replace(self, phase=Phase.FAILED, reason=reason, touched=now)
 
     def running(self, container: str, at: datetime) -> "Kernel":
-        """The container runs since ``at``. Hearing it again is harmless; a second container is refused."""
+        """The container runs since ``at``. Hearing it again is harmless.
+
+        A later container takes the place of the one before, of which nothing more is told: the session was restarted.
+        An earlier one is refused, and any after the kernel was cleaned.
+        """
         if self.container == container and self.phase not in _ALIVE:
             return self
-        if self.phase not in _ALIVE:
+        if self.phase is Phase.CLEANED or (self.phase not in _ALIVE and (self.started is None or at <= self.started)):
             raise self._refuse(f"started as container {container[:12]}")
-        return replace(self, phase=Phase.RUNNING, container=container, started=at, touched=at)
+        return replace(
+            self,
+            phase=Phase.RUNNING,
+            container=container,
+            started=at,
+            ended=None,
+            exit_code=None,
+            reason="",
+            told=Told.NOTHING,
+            touched=at,
+        )
 
     def terminated(self, container: str, exit_code: int | None, reason: str, at: datetime) -> "Kernel":
         """The kernel's own container ended. Another container's end is refused; hearing it again is harmless."""
@@ -163,6 +177,7 @@ def due_event(kernel: Kernel, node: str) -> tuple[Told, KernelStarted | KernelTe
             node=node,
             session=kernel.session,
             kernel=kernel.kernel,
+            container=kernel.container,
             exit_code=kernel.exit_code,
             reason=kernel.reason,
         )

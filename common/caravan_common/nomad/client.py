@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +26,10 @@ Job = dict[str, Any]
 
 REFUSALS = frozenset({400, 413, 422})
 """What is wrong with the request itself; other failures, missing rights included, may be over at the next try."""
+
+
+RESTART_SECONDS = 20
+"""How long Nomad may take to end a container that is to be replaced."""
 
 
 class JobRefusedError(CaravanError):
@@ -58,6 +63,10 @@ class Nomad(Protocol):
 
     async def stop(self, job_id: str) -> None:
         """Stop the job; an unknown one is stopped already."""
+        ...
+
+    async def restart(self, job_id: str, group: str) -> None:
+        """Replace the container of the task `main` in one group's running allocation; nothing runs, nothing happens."""
         ...
 
     async def list_jobs(self) -> list[JobState]:
@@ -102,6 +111,21 @@ class NomadCluster:
     async def stop(self, job_id: str) -> None:
         """Stop the job; an unknown one is stopped already."""
         await self._ask(lambda: self._client.job.deregister_job(job_id), unknown=None)
+
+    async def restart(self, job_id: str, group: str) -> None:
+        """Replace the container of the task `main` in one group's running allocation; nothing runs, nothing happens.
+
+        Nomad answers when the old container is gone, which may take the task's `kill_timeout`.
+        """
+        listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
+        for allocation in listed:
+            if allocation["TaskGroup"] == group and allocation["ClientStatus"] == "running":
+                await self._ask(partial(self._restart, allocation["ID"]), unknown=None)
+
+    def _restart(self, allocation: str) -> None:
+        self._client.client.allocation.request(
+            allocation, "restart", method="post", json={"TaskName": "main"}, timeout=RESTART_SECONDS
+        )
 
     async def list_jobs(self) -> list[JobState]:
         """Return all session jobs of the namespace."""

@@ -62,6 +62,8 @@ class KernelTerminated(_Event):
     type: Literal["kernel_terminated"] = "kernel_terminated"
     session: UUID
     kernel: UUID
+    container: str | None = None
+    """Which container ended; None when none ran. A session that was restarted has had several."""
     exit_code: int | None
     reason: str
 

@@ -9,7 +9,7 @@ from caravan_common.ids import job_id, session_of
 from caravan_common.nomad.client import JobState
 from caravan_common.states import SessionStatus
 from caravan_common.wire.agent import KernelState
-from caravan_manager.sessions.model import STARTING, Session
+from caravan_manager.sessions.model import COMING_UP, Session
 
 GRACE = timedelta(seconds=20)
 """A session that moved so recently may still be on its way into or out of Nomad."""
@@ -42,7 +42,7 @@ def compare_with_nomad(
     running = [(job.id, s) for job in jobs if not job.is_over and (s := session_of(job.id)) is not None]
     orphans = [job for job, session in running if _is_over(session, ends, now)]
     strangers = [job for job, session in running if session not in ends]
-    late = [s.id for s in sessions if s.status in STARTING and now - s.status_changed > start_limit]
+    late = [s.id for s in sessions if s.status in COMING_UP and now - s.status_changed > start_limit]
     vanished = [s.id for s in sessions if s.id not in late and _has_vanished(s, listed, now)]
     return Differences(tuple(orphans), tuple(strangers), tuple(vanished), tuple(late))
 

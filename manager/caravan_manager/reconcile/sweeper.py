@@ -22,7 +22,7 @@ from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node
 from caravan_manager.sessions import repository
-from caravan_manager.sessions.model import ON_NODES, STARTING, Session
+from caravan_manager.sessions.model import COMING_UP, ON_NODES, Session
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -113,7 +113,7 @@ class Sweeper:
     async def _end_late(self, session: UUID) -> None:
         with LATE:
             after = await self._moves.apply(
-                session, lambda s, at: s.refused("it did not start in time", at) if s.status in STARTING else s
+                session, lambda s, at: s.refused("it did not start in time", at) if s.status in COMING_UP else s
             )
         if after.status is SessionStatus.ERROR:
             log.warning("sweep.late_session", session=str(session))

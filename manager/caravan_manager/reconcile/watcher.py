@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from caravan_common.wire.events import (
     Streams,
 )
 from caravan_manager.nodes.service import NodesService
-from caravan_manager.sessions.model import SessionNotFoundError
+from caravan_manager.sessions.model import Session, SessionNotFoundError
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -130,11 +131,15 @@ class AgentWatcher:
             case KernelStarted(session=session, kernel=kernel, container=container):
                 with STARTED:
                     await self._moves.apply(session, lambda s, now: s.kernel_started(kernel, container, now))
-            case KernelTerminated(session=session, kernel=kernel, exit_code=code, reason=reason):
+            case KernelTerminated():
                 with TERMINATED:
-                    await self._moves.apply(session, lambda s, now: s.kernel_terminated(kernel, code, reason, now))
+                    await self._moves.apply(event.session, partial(_terminated, event))
             case KernelCleaned():
                 log.debug("kernel.cleaned", kernel=str(event.kernel))
+
+
+def _terminated(event: KernelTerminated, session: Session, now: datetime) -> Session:
+    return session.kernel_terminated(event.kernel, event.exit_code, event.reason, now, event.container)
 
 
 def _event(fields: dict[bytes, bytes]) -> Event | None:

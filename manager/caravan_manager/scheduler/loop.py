@@ -41,6 +41,7 @@ from caravan_manager.scheduler.snapshot import (
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.restarts import Restarts
 
 log = structlog.get_logger()
 
@@ -71,6 +72,7 @@ class Cluster:
     nomad: Nomad
     agents: Agents
     skeleton: Skeleton
+    restarts: Restarts
 
 
 class Scheduler:
@@ -121,9 +123,10 @@ class Scheduler:
             return
 
     async def pass_once(self) -> None:
-        """Place, launch and stop, once."""
+        """Place, launch, restart and stop, once."""
         await self._place()
         await self._launch()
+        await self._restart()
         await self._stop()
 
     async def _place(self) -> None:
@@ -232,6 +235,12 @@ class Scheduler:
             await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
         with STOP_REFUSED:
             await self._cluster.nomad.stop(job_id(session.id))
+
+    async def _restart(self) -> None:
+        """Go on with restarts that a process that died began."""
+        async with self._begin() as tx:
+            restarting = await sessions.list_by_status(tx, [SessionStatus.RESTARTING])
+        await self._each(restarting, self._cluster.restarts.resume)
 
     async def _stop(self) -> None:
         async with self._begin() as tx:

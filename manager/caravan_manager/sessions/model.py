@@ -35,6 +35,10 @@ STARTING = frozenset(
         SessionStatus.CREATING,
     }
 )
+COMING_UP = STARTING | {SessionStatus.RESTARTING}
+"""A session in one of these will be RUNNING as soon as its containers are."""
+MAX_REPLACED = 64
+"""How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 
 
 class SessionNotFoundError(NotFoundError):
@@ -227,7 +231,7 @@ class Session:
     def kernel_started(self, kernel_id: UUID, container: str, now: datetime) -> "Session":
         """Return the session after one container began; RUNNING when all have. Late news change nothing."""
         kernel = self.kernel(kernel_id)
-        if self.status not in STARTING or kernel is None or kernel.is_dead:
+        if self.status not in COMING_UP or kernel is None or kernel.is_dead or container in self.replaced_containers:
             return self
         started = replace(kernel.moved(SessionStatus.RUNNING, now), container_id=container)
         session = self._replacing(started)
@@ -235,13 +239,15 @@ class Session:
             return session
         return session._in(SessionStatus.RUNNING, "", now)
 
-    def kernel_terminated(self, kernel_id: UUID, exit_code: int | None, reason: str, now: datetime) -> "Session":
-        """Return the session after one container ended.
+    def kernel_terminated(
+        self, kernel_id: UUID, exit_code: int | None, reason: str, now: datetime, container: str | None = None
+    ) -> "Session":
+        """Return the session after one container ended; the end of one that a restart replaced changes nothing.
 
         The main kernel's end ends the session: the others are to be stopped, so it is TERMINATING until all are dead.
         """
         kernel = self.kernel(kernel_id)
-        if self.is_dead or kernel is None or kernel.is_dead:
+        if self.is_dead or kernel is None or kernel.is_dead or container in self.replaced_containers:
             return self
         ended = replace(kernel.moved(SessionStatus.TERMINATED, now), exit_code=exit_code)
         session = self._replacing(ended)
@@ -255,6 +261,38 @@ class Session:
         """Return the session after Nomad said that the allocation of one kernel, by host name, is over."""
         ended = next((kernel for kernel in self.kernels if kernel.cluster_hostname == group), None)
         return self if ended is None else self.kernel_terminated(ended.id, exit_code, reason, now)
+
+    def restarting(self, now: datetime) -> "Session":
+        """Return the session whose containers are to be replaced. Raises SessionNotRunningError."""
+        if self.status is SessionStatus.RESTARTING:
+            return self
+        self._must_run()
+        containers = [kernel.container_id for kernel in self.kernels if kernel.container_id is not None]
+        known = [*self.replaced_containers, *containers][-MAX_REPLACED:]
+        session = self._with_kernels(SessionStatus.RESTARTING, now)._in(SessionStatus.RESTARTING, "user-requested", now)
+        return replace(
+            session,
+            status_data=self.status_data | {"restart": {"replaced": known}},
+            kernels=tuple(replace(kernel, container_id=None) for kernel in session.kernels),
+        )
+
+    def asked_to_restart(self, before: datetime | None, now: datetime) -> "Session":
+        """Return the session whose restart Nomad is about to be asked for, unless somebody did since ``before``."""
+        if self.status is not SessionStatus.RESTARTING or self.restart_asked != before:
+            return self
+        asked = self.status_data["restart"] | {"asked": now.isoformat()}
+        return replace(self, status_data=self.status_data | {"restart": asked})
+
+    @property
+    def replaced_containers(self) -> frozenset[str]:
+        """The containers that restarts replaced: news of them are late."""
+        return frozenset(self.status_data.get("restart", {}).get("replaced", ()))
+
+    @property
+    def restart_asked(self) -> datetime | None:
+        """When Nomad was asked to replace the containers, since the session is RESTARTING."""
+        asked = self.status_data.get("restart", {}).get("asked")
+        return None if asked is None else datetime.fromisoformat(asked)
 
     def destroyed(self, reason: str, now: datetime) -> "Session":
         """Return the session that somebody asked to end: CANCELLED before it has a node, else TERMINATING."""
@@ -282,8 +320,7 @@ class Session:
 
     def renamed(self, name: str) -> "Session":
         """Return the session under another name. Raises SessionNotRunningError."""
-        if self.status is not SessionStatus.RUNNING:
-            raise SessionNotRunningError(f"session {self.name} is {self.status}", id=str(self.id))
+        self._must_run()
         return replace(self, name=name)
 
     def _ended_by(self, kernel: Kernel, reason: str, now: datetime) -> "Session":
@@ -299,6 +336,10 @@ class Session:
     def _with_failure(self) -> "Session":
         result = SessionResult.FAILURE if self.type is SessionType.BATCH else self.result
         return replace(self, result=result, status_data=self.status_data | {"kernel": {"exit_code": None}})
+
+    def _must_run(self) -> None:
+        if self.status is not SessionStatus.RUNNING:
+            raise SessionNotRunningError(f"session {self.name} is {self.status}", id=str(self.id))
 
     def _must_be(self, allowed: set[SessionStatus]) -> None:
         if self.status not in allowed:

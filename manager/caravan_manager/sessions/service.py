@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from caravan_common.errors import ForbiddenError, InvalidParametersError, UnavailableError
+from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError, UnavailableError
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
@@ -36,15 +36,19 @@ from caravan_manager.sessions.model import (
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.repository import SessionFilter, SessionPage
 from caravan_manager.sessions.request import SessionRequest, check_name, new_session
+from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.vfolders.service import VFoldersService
 
 log = structlog.get_logger()
 
+RESTART_SECONDS = 45.0
+"""How long a caller waits for a restart at most; it goes on without them."""
 POLL_SECONDS = 1.0
 """How often a waiter looks at the database itself, because news of other managers do not reach this process."""
 
 
 CREATE = FailpointPair("manager.create.commit")
+RESTART = FailpointPair("manager.restart.commit")
 DESTROY = FailpointPair("manager.destroy.commit")
 STOP_NOW = FailpointPair("manager.destroy.nomad-stop")
 
@@ -68,6 +72,7 @@ class SessionsService:
         agents: Agents,
         nomad: Nomad,
         clock: Callable[[], datetime],
+        restarts: Restarts,
     ) -> None:
         self._begin = begin
         self._moves = moves
@@ -75,6 +80,7 @@ class SessionsService:
         self._agents = agents
         self._nomad = nomad
         self._clock = clock
+        self._restarts = restarts
 
     async def create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
         """Put a session into the queue, or return the caller's live one of that name if reusing is asked for."""
@@ -189,6 +195,23 @@ class SessionsService:
             return await self._moves.apply(session.id, lambda s, _now: s.renamed(name), log_it)
         except IntegrityError as err:
             raise InvalidParametersError(f"you have a live session {name} already") from err
+
+    async def restart(self, principal: Principal, text: str) -> Session:
+        """Replace the containers of a running session; what lies in its scratch and virtual folders stays.
+
+        Returns the session when it runs again, or as it is after RESTART_SECONDS. Raises SessionNotRunningError.
+        """
+        session = await self.one(principal, text)
+        if session.is_dead:
+            raise SessionNotFoundError(f"Session (id={text}) does not exist.")
+        log_it = partial(_audit, principal, "session.restart", session.id, {})
+        with RESTART:
+            recorded = await self._moves.apply(session.id, lambda s, now: s.restarting(now), log_it)
+        try:
+            await self._restarts.begin(recorded)
+        except* CaravanError as errors:
+            log.warning("restart.left_to_scheduler", session=str(session.id), error=str(errors.exceptions[0]))
+        return await self.wait_until_started(session.id, RESTART_SECONDS)
 
     async def destroy(self, principal: Principal, text: str, *, forced: bool) -> Session:
         """Ask for the end of a session: CANCELLED while it is in the queue, else TERMINATING.

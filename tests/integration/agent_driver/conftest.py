@@ -229,7 +229,7 @@ class Node:
         assert (await self.announce(spec))[0] == 202
         assert await self.hook("prepare", spec.kernel) == (0, "")
 
-    async def create(self, spec: KernelSpec) -> str:
+    async def create(self, spec: KernelSpec, **host_config: Any) -> str:
         """Create the container that the compiled job's docker task would create."""
         state = self.config.state_dir
         scratch = state / "scratches" / str(spec.kernel)
@@ -248,12 +248,13 @@ class Node:
                     f"{scratch}/config:/home/config:ro",
                     f"{state}/runtime:/opt/kernel:ro",
                 ],
+                **host_config,
             },
         }
         return (await self.engine.call("POST", "/containers/create", body=body))["Id"]
 
-    async def run(self, spec: KernelSpec) -> str:
-        container = await self.create(spec)
+    async def run(self, spec: KernelSpec, **host_config: Any) -> str:
+        container = await self.create(spec, **host_config)
         await self.engine.call("POST", f"/containers/{container}/start")
         return container
 

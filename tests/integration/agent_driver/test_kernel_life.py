@@ -247,3 +247,16 @@ async def test_kernels_of_a_session_reach_each_other_by_name_and_other_sessions_
     assert await node.log(friend.kernel) == "hello\n"
     assert refused.exit_code == 1
     assert "hello" not in await node.log(stranger.kernel)
+
+
+async def test_the_log_of_a_running_kernel_is_whole_after_docker_rotated_its_file(node) -> None:
+    spec = node.spec(startup_command="seq 400000; echo last; sleep 600 & wait")
+    await node.prepare(spec)
+    await node.run(spec, LogConfig={"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}})
+    await node.until(spec.kernel, "kernel_started")
+
+    async with asyncio.timeout(60):
+        while not (await node.call("GET", f"/kernels/{spec.kernel}/logs"))[1].endswith("\n400000\nlast\n"):
+            await asyncio.sleep(0.1)
+    lines = (await node.log(spec.kernel)).split()[1:-1]
+    assert [int(line) for line in lines] == list(range(int(lines[0]), 400001))

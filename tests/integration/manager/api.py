@@ -27,6 +27,7 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 from caravan_manager.wiring import Services
@@ -94,9 +95,10 @@ async def serving_api(
     folders = vfolders or VFoldersService(begin, {})
     people = PeopleService(begin, SecretKeys(Sealed(), time.monotonic))
     moves = SessionMoves(begin, SessionNews(), now)
+    agents, nomad = FakeAgents(), FakeNomad()
     services = Services(
         people=people,
-        sessions=SessionsService(begin, moves, folders, FakeAgents(), FakeNomad(), now),
+        sessions=SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents)),
         vfolders=folders,
         images=ImagesService(begin),
         nodes=NodesService(begin),

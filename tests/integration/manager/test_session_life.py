@@ -40,6 +40,7 @@ from caravan_manager.sessions.model import (
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.request import SessionRequest
+from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -108,14 +109,15 @@ def manager(begin: Begin, tmp_path: Path) -> Manager:
     clock, nomad, agents = Clock(), FakeNomad(), FakeAgents()
     moves = SessionMoves(begin, SessionNews(), clock)
     nodes = NodesService(begin)
+    restarts = Restarts(moves, nomad, agents)
     skeleton = Skeleton(tmp_path / "session.nomad.json")
     (tmp_path / "session.nomad.json").write_text(json.dumps({"Job": json.loads(SKELETON.read_text())}))
     return Manager(
         begin=begin,
         moves=moves,
-        service=SessionsService(begin, moves, VFoldersService(begin, {}), agents, nomad, clock),
+        service=SessionsService(begin, moves, VFoldersService(begin, {}), agents, nomad, clock, restarts),
         scheduler=Scheduler(
-            begin, moves, Cluster(nomad, agents, skeleton), Leadership("http://127.0.0.1:1", "k", "n"), 0.05
+            begin, moves, Cluster(nomad, agents, skeleton, restarts), Leadership("http://127.0.0.1:1", "k", "n"), 0.05
         ),
         sweeper=Sweeper(moves, nomad, agents, nodes, LIMITS),
         nodes=nodes,

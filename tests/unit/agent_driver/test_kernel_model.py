@@ -61,11 +61,24 @@ def test_hearing_the_same_again_changes_nothing(kernel) -> None:
     assert ended.abandoned("late", LATER) == ended
 
 
-def test_a_second_container_is_refused(kernel) -> None:
-    running = kernel.prepared(NOW).running("c1", NOW)
+def test_a_later_container_takes_the_place_of_the_one_before_and_is_told_from_its_start(kernel) -> None:
+    first = kernel.prepared(NOW).running("c1", NOW)
+    for before in (first, first.terminated("c1", 143, "exited with 143", LATER)):
+        second = before.having_told(Told.TERMINATED).running("c2", LATER)
 
-    with pytest.raises(KernelMoveError):
-        running.running("c2", LATER)
+        assert (second.phase, second.container, second.exit_code) == (Phase.RUNNING, "c2", None)
+        assert _told(second) == ["kernel_started"]
+        with pytest.raises(KernelMoveError):
+            second.terminated("c1", 143, "late", LATER)
+
+
+def test_an_earlier_container_or_one_after_the_end_is_refused(kernel) -> None:
+    running = kernel.prepared(NOW).running("c1", LATER)
+    gone = kernel.prepared(NOW).abandoned("never started", NOW)
+
+    for known in (running, gone, gone.cleaned(NOW)):
+        with pytest.raises(KernelMoveError):
+            known.running("c0", NOW)
     with pytest.raises(KernelMoveError):
         running.terminated("c2", 1, "x", LATER)
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from caravan_agent_driver.kernels.logs import BoundedLog, read_log, read_nomad_logs, sweep_logs
+from caravan_agent_driver.kernels.log_files import BoundedLog, read_log, read_nomad_logs, sweep_logs
 from caravan_agent_driver.kernels.scratch import Scratch
 from caravan_agent_driver.mounts.paths import made_below, opened_below, opened_root, read_regular
 from caravan_agent_driver.mounts.table import (

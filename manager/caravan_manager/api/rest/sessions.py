@@ -181,6 +181,13 @@ async def destroy_session(request: web.Request) -> web.Response:
     return json_response({"stats": {"status": word}})
 
 
+@routes.patch("/session/{session}")
+async def restart_session(request: web.Request) -> web.Response:
+    """Replace a running session's containers, and answer when it runs again."""
+    await request.app[SESSIONS].restart(request[PRINCIPAL], request.match_info["session"])
+    return web.Response(status=204)
+
+
 @routes.post("/session/{session}/rename")
 async def rename_session(request: web.Request) -> web.Response:
     """Give a running session another name."""

@@ -29,6 +29,7 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -49,13 +50,11 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
         vfolders_service = VFoldersService(begin, {})
         app[ENGINE] = Engine(make_schema())
         app[context.PEOPLE] = PeopleService(begin, SecretKeys(cipher, time.monotonic))
+        moves = SessionMoves(begin, SessionNews(), lambda: MORNING)
+        agents, nomad = HttpAgents(outside, "no token"), NomadCluster("http://127.0.0.1:9", "caravan")
+        restarts = Restarts(moves, nomad, agents)
         app[context.SESSIONS] = SessionsService(
-            begin,
-            SessionMoves(begin, SessionNews(), lambda: MORNING),
-            vfolders_service,
-            HttpAgents(outside, "no token"),
-            NomadCluster("http://127.0.0.1:9", "caravan"),
-            lambda: MORNING,
+            begin, moves, vfolders_service, agents, nomad, lambda: MORNING, restarts
         )
         app[context.VFOLDERS] = vfolders_service
         app[context.IMAGES] = ImagesService(begin)

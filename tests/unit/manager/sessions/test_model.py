@@ -1,5 +1,6 @@
 """The state machine: every move, and what a late or repeated message does."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.manager.sessions_made import LATER, SLOTS, pending, running, sub
 from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import SessionNotRunningError, check_environ
+from caravan_manager.sessions.model import MAX_REPLACED, Session, SessionNotRunningError, check_environ
 
 
 def test_a_batch_session_goes_from_pending_to_success() -> None:
@@ -153,3 +154,58 @@ def test_values_of_the_environment_may_be_any_text_but_nul() -> None:
         check_environ({"A": "a\0b"})
     with pytest.raises(InvalidParametersError):
         check_environ({"A": "x" * 200_000})
+
+
+def restarting(kernels: int = 1) -> Session:
+    return running(pending(kernels)).restarting(LATER)
+
+
+def test_a_restarted_session_runs_again_when_all_new_containers_do() -> None:
+    session = restarting(2)
+    assert session.status is SessionStatus.RESTARTING
+    assert session.occupying_slots == SLOTS + SLOTS
+    for kernel in session.kernels:
+        assert session.status is SessionStatus.RESTARTING
+        session = session.kernel_started(kernel.id, f"new-{kernel.cluster_hostname}", LATER)
+    assert session.status is SessionStatus.RUNNING
+    assert session.main_kernel.container_id == "new-main1"
+
+
+def test_late_news_of_a_replaced_container_change_nothing_ever() -> None:
+    session = restarting()
+    kernel = session.main_kernel.id
+    again = session.kernel_started(kernel, "new", LATER)
+    for state in (session, again, again.restarting(LATER), session.destroyed("user-requested", LATER)):
+        assert state.kernel_terminated(kernel, 143, "exited with 143", LATER, "c0ffee") == state
+        assert state.kernel_started(kernel, "c0ffee", LATER) == state
+    over = again.kernel_terminated(kernel, 0, "finished", LATER, "new")
+    assert (over.status, over.result) == (SessionStatus.TERMINATED, SessionResult.SUCCESS)
+
+
+def test_a_session_that_ends_while_it_is_restarted_is_over() -> None:
+    session = restarting().group_terminated("main1", 3, "Docker container exited", LATER)
+    assert (session.status, session.main_kernel.exit_code) == (SessionStatus.TERMINATED, 3)
+
+
+def test_asking_for_a_restart_is_recorded_once() -> None:
+    session = restarting()
+    asked = session.asked_to_restart(None, LATER)
+    assert asked.restart_asked == LATER
+    assert asked.asked_to_restart(None, LATER + timedelta(seconds=1)) == asked
+    assert asked.asked_to_restart(LATER, LATER + timedelta(seconds=1)).restart_asked == LATER + timedelta(seconds=1)
+
+
+def test_restarting_twice_is_restarting_once_and_only_a_running_session_can_be() -> None:
+    session = restarting()
+    assert session.restarting(LATER + timedelta(seconds=1)) == session
+    for other in (pending(), submitted(pending()), running(pending()).destroyed("user-requested", LATER)):
+        with pytest.raises(SessionNotRunningError):
+            other.restarting(LATER)
+
+
+def test_a_session_can_be_restarted_any_number_of_times_and_remembers_the_last_containers() -> None:
+    session = running(pending())
+    for number in range(100):
+        session = session.restarting(LATER).kernel_started(session.main_kernel.id, f"c{number}", LATER)
+    assert session.status is SessionStatus.RUNNING
+    assert len(session.replaced_containers) == MAX_REPLACED
