@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.config import Section
 from caravan_manager.config import BootstrapConfig
-from caravan_manager.db.engine import Transaction, beginning, make_engine
+from caravan_manager.db.engine import Database, Transaction, make_engine
 from caravan_manager.db.tables import (
     domains,
     keypair_resource_policies,
@@ -83,15 +83,15 @@ async def bootstrap(config: BootstrapConfig, seed: Seed) -> None:
     """Make what is missing, in one transaction. What exists stays as it is; images are brought up to date."""
     secret = await make_secret_keys(config.vault).encrypt(seed.admin.secret_key.get_secret_value())
     password = await hash_password(seed.admin.password.get_secret_value())
-    engine = make_engine(config.database)
+    database = Database(make_engine(config.database))
     try:
-        async with beginning(engine)() as tx:
+        async with database() as tx:
             await _add_defaults(tx, seed.defaults)
             await _add_admin(tx, seed.admin, password, secret)
             for image in seed.images:
                 await images.upsert(tx, _image(image))
     finally:
-        await engine.dispose()
+        await database.close()
     log.info("bootstrap.done", admin=seed.admin.email, images=len(seed.images))
 
 

@@ -11,7 +11,6 @@ import aiohttp
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from caravan_common.consul.leader import Leadership
 from caravan_common.errors import ConfigurationError
@@ -22,7 +21,7 @@ from caravan_common.wire.events import Streams
 from caravan_manager.api.limits import RateLimits
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.config import AgentsSection, ManagerConfig, SchedulerSection, VaultSection
-from caravan_manager.db.engine import beginning, make_engine
+from caravan_manager.db.engine import Database, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
@@ -39,6 +38,8 @@ from caravan_manager.vfolders.proxies import HttpStorageProxy
 from caravan_manager.vfolders.service import VFoldersService
 
 LEADER_KEY = "caravan/leader/scheduler"
+CREDENTIALS_SECONDS = 2.0
+"""How long a keypair that was revoked may still come in, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Wired:
     sweeper: Sweeper
     agent_watcher: AgentWatcher
     nomad_watcher: NomadWatcher
-    engine: AsyncEngine
+    database: Database
     redis: Redis
     client: aiohttp.ClientSession
 
@@ -70,7 +71,7 @@ class Wired:
         """Close every connection."""
         await self.client.close()
         await self.redis.aclose()
-        await self.engine.dispose()
+        await self.database.close()
 
 
 def now() -> datetime:
@@ -104,8 +105,7 @@ def _limits(section: SchedulerSection) -> Limits:
 
 def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
-    engine = make_engine(config.database)
-    begin = beginning(engine)
+    begin = Database(make_engine(config.database))
     redis = make_redis(config.redis, answer_seconds=30, retry=Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3))
     client = aiohttp.ClientSession()
     moves = SessionMoves(begin, SessionNews(), now)
@@ -119,7 +119,7 @@ def wire(config: ManagerConfig) -> Wired:
     cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     services = Services(
-        people=PeopleService(begin, make_secret_keys(config.vault)),
+        people=PeopleService(begin, make_secret_keys(config.vault), CREDENTIALS_SECONDS),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
         vfolders=vfolders,
         images=ImagesService(begin),
@@ -132,7 +132,7 @@ def wire(config: ManagerConfig) -> Wired:
         sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
         agent_watcher=AgentWatcher(redis, Streams.of(config.redis.stream), me, nodes, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
-        engine=engine,
+        database=begin,
         redis=redis,
         client=client,
     )

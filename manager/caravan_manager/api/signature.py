@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 
 from caravan_common.errors import InvalidAuthParametersError, UnsignedRequestError
 
@@ -88,7 +89,6 @@ def check_date(text: str | None, now: datetime) -> datetime:
 
 def sign(request: SignedRequest, signed_at: datetime, secret_key: str, algorithm: str) -> str:
     """Return the signature in hex."""
-    nothing = hashlib.new(algorithm, b"").hexdigest()
     text = "\n".join(
         [
             request.method.upper(),
@@ -97,12 +97,18 @@ def sign(request: SignedRequest, signed_at: datetime, secret_key: str, algorithm
             f"host:{request.host}",
             f"content-type:{request.content_type}",
             f"x-{request.brand}-version:{request.version}",
-            nothing,
+            _of_nothing(algorithm),
         ]
     )
-    of_day = hmac.new(secret_key.encode(), signed_at.strftime("%Y%m%d").encode(), algorithm).digest()
-    of_host = hmac.new(of_day, request.host.encode(), algorithm).digest()
-    return hmac.new(of_host, text.encode(), algorithm).hexdigest()
+    of_day = hmac.digest(secret_key.encode(), f"{signed_at:%Y%m%d}".encode(), algorithm)
+    of_host = hmac.digest(of_day, request.host.encode(), algorithm)
+    return hmac.digest(of_host, text.encode(), algorithm).hex()
+
+
+@cache
+def _of_nothing(algorithm: str) -> str:
+    """Return the hash of the body as the signature has it: of none, whatever the body is."""
+    return hashlib.new(algorithm, b"").hexdigest()
 
 
 def signature_matches(

@@ -1,7 +1,6 @@
 """The engine, and the transactions that services open on it."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import orjson
@@ -9,6 +8,7 @@ from sqlalchemy import URL, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from caravan_manager.config import DatabaseSection
+from caravan_manager.db.reading import Reader
 
 AnyRow = Row[*tuple[Any, ...]]
 """A row of any query; only repositories see one."""
@@ -18,7 +18,12 @@ Transaction = AsyncConnection
 
 
 class Begin(Protocol):
-    """Opens transactions; what services are given of the database."""
+    """What services are given of the database: it opens transactions, and runs single reads."""
+
+    @property
+    def reader(self) -> Reader:
+        """What runs the hottest reads, outside any transaction."""
+        ...
 
     def __call__(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction."""
@@ -55,12 +60,18 @@ def make_engine(section: DatabaseSection) -> AsyncEngine:
     )
 
 
-def beginning(engine: AsyncEngine) -> Begin:
-    """Return what opens transactions on the engine."""
+class Database:
+    """The engine's transactions, and the reader beside them."""
 
-    @asynccontextmanager
-    async def begin() -> AsyncGenerator[Transaction, None]:
-        async with engine.begin() as transaction:
-            yield transaction
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.reader = Reader(engine.url)
 
-    return begin
+    def __call__(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction."""
+        return self._engine.begin()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.reader.close()
+        await self._engine.dispose()

@@ -1,5 +1,6 @@
 """What a person can ask of people: come in, and look at users, projects, domains and keypairs."""
 
+import time
 from uuid import UUID
 
 from caravan_common.errors import AuthorizationFailedError, ForbiddenError, InvalidParametersError
@@ -16,23 +17,24 @@ from caravan_manager.people.model import (
     UserNotFoundError,
 )
 from caravan_manager.people.passwords import password_matches
+from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 
 
 class PeopleService:
     """Domains, projects, users and keypairs, as far as the caller may see them."""
 
-    def __init__(self, begin: Begin, secrets: SecretKeys) -> None:
+    def __init__(self, begin: Begin, secrets: SecretKeys, remember_seconds: float = 0) -> None:
         self._begin = begin
         self._secrets = secrets
+        self._remembered = RememberedCredentials(remember_seconds, time.monotonic)
 
     async def credentials(self, access_key: str) -> tuple[Credentials, str]:
         """Return who owns an access key, and the secret key. Whether they are active is for the caller to check.
 
         Raises AuthorizationFailedError when there is no such key.
         """
-        async with self._begin() as tx:
-            found = await repository.find_credentials(tx, access_key)
+        found = await self._remembered.get(access_key, self._find_credentials)
         if found is None:
             raise AuthorizationFailedError("Access key not found")
         return found, await self._secrets.reveal(found.secret_ciphertext)
@@ -44,8 +46,7 @@ class PeopleService:
         """
         if access_key == principal.access_key:
             return principal
-        async with self._begin() as tx:
-            found = await repository.find_credentials(tx, access_key)
+        found = await self._find_credentials(access_key)
         if found is None or not found.is_usable:
             raise InvalidParametersError("Unknown owner access key")
         return principal.acting_for(found.principal)
@@ -61,6 +62,10 @@ class PeopleService:
         if found is None or not found.is_usable:
             raise UserNotFoundError(data=str(user))
         return principal.acting_for(found.principal)
+
+    async def _find_credentials(self, access_key: str) -> Credentials | None:
+        async with self._begin() as tx:
+            return await repository.find_credentials(tx, access_key)
 
     async def log_in(self, domain: str, username: str, password: str) -> tuple[Principal, str]:
         """Return the user and the secret key of the user's main keypair. Raises AuthorizationFailedError."""

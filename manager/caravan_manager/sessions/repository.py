@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, Text, Uuid, and_, any_, bindparam, case, func, literal, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -27,6 +28,7 @@ from caravan_manager.db.choice import (
 )
 from caravan_manager.db.choice import conditions as chosen_by
 from caravan_manager.db.engine import AnyRow, Transaction
+from caravan_manager.db.reading import Query, Reader, ReadRow, parameter
 from caravan_manager.db.tables import kernels, projects, sessions, users
 from caravan_manager.sessions.model import DEAD, Kernel, Session, SessionMount, SessionNotFoundError
 
@@ -117,6 +119,21 @@ async def _with_kernels(tx: Transaction, rows: Sequence[AnyRow]) -> list[Session
     members: dict[UUID, list[Kernel]] = {row.id: [] for row in rows}
     if rows:
         for row in await tx.execute(wanted):
+            members[row.session_id].append(_kernel(row))
+    return [_session(row, members[row.id]) for row in rows]
+
+
+_KERNELS = Query(
+    select(kernels)
+    .where(kernels.c.session_id == any_(parameter("sessions", ARRAY(Uuid))))
+    .order_by(kernels.c.cluster_role, kernels.c.cluster_idx)
+)
+
+
+async def _with_kernels_read(read: Reader, rows: Sequence[ReadRow]) -> list[Session]:
+    members: dict[UUID, list[Kernel]] = {row.id: [] for row in rows}
+    if rows:
+        for row in await read.rows(_KERNELS, sessions=list(members)):
             members[row.session_id].append(_kernel(row))
     return [_session(row, members[row.id]) for row in rows]
 
@@ -231,8 +248,27 @@ async def get_for_update(tx: Transaction, session_id: UUID) -> Session:
     return (await _with_kernels(tx, rows))[0]
 
 
+def _matching() -> Query:
+    kinds: list[ColumnElement[bool]] = [
+        sessions.c.id == parameter("by_id", Uuid()),
+        and_(LIVE, sessions.c.name == parameter("name", Text())),
+        sessions.c.name == parameter("name", Text()),
+        and_(LIVE, func.starts_with(sessions.c.name, parameter("name", Text()))),
+    ]
+    mine = or_(
+        sessions.c.access_key == parameter("access_key", Text()),
+        sessions.c.id == parameter("anybodys", Uuid()),
+    )
+    best = case(*[(kind, number) for number, kind in enumerate(kinds)], else_=len(kinds))
+    wanted = select(sessions).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc())
+    return Query(wanted.limit(parameter("limit", Integer())))
+
+
+_MATCHING = _matching()
+
+
 async def find_matching(
-    tx: Transaction, text: str, access_key: str, *, anybody: bool = False, limit: int = 100
+    read: Reader, text: str, access_key: str, *, anybody: bool = False, limit: int = 100
 ) -> list[Session]:
     """Return the sessions that a user's word may mean: an ID, a name, or the beginning of a live session's name.
 
@@ -240,16 +276,10 @@ async def find_matching(
     A name is always among the sessions of ``access_key``; ``anybody`` finds other people's by their ID.
     """
     by_id = _as_uuid(text)
-    mine: ColumnElement[bool] = sessions.c.access_key == access_key
-    if anybody and by_id is not None:
-        mine = or_(mine, sessions.c.id == by_id)
-    kinds: list[ColumnElement[bool]] = [] if by_id is None else [sessions.c.id == by_id]
-    kinds += [and_(LIVE, sessions.c.name == text), sessions.c.name == text]
-    kinds += [and_(LIVE, sessions.c.name.startswith(text, autoescape=True))]
-    best = case(*[(kind, number) for number, kind in enumerate(kinds)], else_=len(kinds))
-    wanted = select(sessions).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc()).limit(limit)
-    found = await _with_kernels(tx, (await tx.execute(wanted)).all())
-    return _best(found, text, by_id)
+    rows = await read.rows(
+        _MATCHING, by_id=by_id, name=text, access_key=access_key, anybodys=by_id if anybody else None, limit=limit
+    )
+    return _best(await _with_kernels_read(read, rows), text, by_id)
 
 
 def _best(found: list[Session], text: str, by_id: UUID | None) -> list[Session]:
@@ -308,39 +338,46 @@ FIELDS: Fields = {
 """What lists of sessions can be filtered and ordered by."""
 
 
-async def list_page(
-    tx: Transaction, wanted: SessionFilter, limit: int, offset: int, choice: Choice = EVERYTHING
-) -> SessionPage:
-    """Return a page of sessions, newest first unless chosen otherwise, with their owners' and projects' names."""
-    conditions = chosen_by(choice, FIELDS)
-    if wanted.session is not None:
-        conditions.append(sessions.c.id == wanted.session)
-    if wanted.access_key is not None:
-        conditions.append(sessions.c.access_key == wanted.access_key)
-    if wanted.domain is not None:
-        conditions.append(sessions.c.domain_name == wanted.domain)
-    if wanted.project is not None:
-        conditions.append(sessions.c.project_id == wanted.project)
-    if wanted.statuses is not None:
-        conditions.append(sessions.c.status.in_(wanted.statuses))
+_FILTERS: dict[str, ColumnElement[bool]] = {
+    "session": sessions.c.id == parameter("session", Uuid()),
+    "access_key": sessions.c.access_key == parameter("access_key", Text()),
+    "domain": sessions.c.domain_name == parameter("domain", Text()),
+    "project": sessions.c.project_id == parameter("project", Uuid()),
+    "statuses": sessions.c.status == any_(parameter("statuses", ARRAY(Text))),
+}
+
+
+@lru_cache(maxsize=256)
+def _pages(filters: tuple[str, ...], choice: Choice) -> tuple[Query, Query]:
+    """Return the query of a page of the sessions so chosen, and that of their number."""
+    conditions = [*chosen_by(choice, FIELDS), *(_FILTERS[name] for name in filters)]
     owned = sessions.join(users, sessions.c.user_id == users.c.id).join(
         projects, sessions.c.project_id == projects.c.id
     )
-    counted = select(func.count()).select_from(sessions if choice.filter is None else owned)
-    total = await tx.scalar(counted.where(*conditions))
+    counted = select(func.count().label("total")).select_from(sessions if choice.filter is None else owned)
     chosen = (
         select(sessions, users.c.email, users.c.full_name, projects.c.name.label("project_name"))
         .select_from(owned)
         .where(*conditions)
     )
     chosen = chosen.order_by(*ordering(choice, FIELDS, sessions.c.created_at.desc(), sessions.c.id))
-    rows = (await tx.execute(chosen.limit(limit).offset(offset))).all()
+    page = chosen.limit(parameter("limit", Integer())).offset(parameter("offset", Integer()))
+    return Query(page), Query(counted.where(*conditions))
+
+
+async def list_page(
+    read: Reader, wanted: SessionFilter, limit: int, offset: int, choice: Choice = EVERYTHING
+) -> SessionPage:
+    """Return a page of sessions, newest first unless chosen otherwise, with their owners' and projects' names."""
+    given = {name: value for name in _FILTERS if (value := getattr(wanted, name)) is not None}
+    page, total = _pages(tuple(given), choice)
+    rows = await read.rows(page, **given, limit=limit, offset=offset)
     return SessionPage(
-        sessions=await _with_kernels(tx, rows),
+        sessions=await _with_kernels_read(read, rows),
         emails={row.id: row.email for row in rows},
         full_names={row.id: row.full_name for row in rows},
         project_names={row.id: row.project_name for row in rows},
-        total=total or 0,
+        total=(await read.rows(total, **given))[0].total,
     )
 
 

@@ -132,8 +132,7 @@ class SessionsService:
 
         Raises SessionNotFoundError or TooManySessionsError.
         """
-        async with self._begin() as tx:
-            found = await _matching(tx, principal, text)
+        found = await self.match(principal, text)
         if not found:
             raise SessionNotFoundError(f"Session (id={text}) does not exist.")
         if len(found) > 1:
@@ -142,8 +141,9 @@ class SessionsService:
 
     async def match(self, principal: Principal, text: str) -> list[Session]:
         """Return all sessions that a word may mean."""
-        async with self._begin() as tx:
-            return await _matching(tx, principal, text)
+        return await repository.find_matching(
+            self._begin.reader, text, principal.access_key, anybody=principal.is_superadmin
+        )
 
     async def list_page(
         self,
@@ -165,13 +165,11 @@ class SessionsService:
         if not principal.is_superadmin:
             domain = principal.domain_name
         wanted = SessionFilter(access_key=access_key, domain=domain, project=project, statuses=statuses)
-        async with self._begin() as tx:
-            return await repository.list_page(tx, wanted, limit, offset, choice)
+        return await repository.list_page(self._begin.reader, wanted, limit, offset, choice)
 
     async def by_id(self, principal: Principal, session_id: UUID) -> SessionPage:
         """Return one session with its owner's names. Raises SessionNotFoundError, also when it is not the caller's."""
-        async with self._begin() as tx:
-            page = await repository.list_page(tx, SessionFilter(session=session_id), 1, 0)
+        page = await repository.list_page(self._begin.reader, SessionFilter(session=session_id), 1, 0)
         if not page.sessions or not _may_see(principal, page.sessions[0]):
             raise SessionNotFoundError(f"Session (id={session_id}) does not exist.")
         return page
@@ -303,10 +301,6 @@ async def _image(tx: Transaction, request: SessionRequest) -> Image:
     if found is None:
         raise ImageNotFoundError(f"Unknown image reference: {json.dumps(request.image)} for {request.architecture}")
     return found
-
-
-async def _matching(tx: Transaction, principal: Principal, text: str) -> list[Session]:
-    return await repository.find_matching(tx, text, principal.access_key, anybody=principal.is_superadmin)
 
 
 def _may_see(principal: Principal, session: Session) -> bool:

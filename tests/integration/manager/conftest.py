@@ -22,7 +22,7 @@ from sqlalchemy import text
 from tests.integration.manager.fake_storage import FakeStorageProxy
 
 from caravan_manager.config import DatabaseSection
-from caravan_manager.db.engine import Begin, Transaction, beginning, make_engine
+from caravan_manager.db.engine import Begin, Database, Transaction, make_engine
 from caravan_manager.db.migrate import upgrade
 from caravan_manager.db.tables import (
     domains,
@@ -181,9 +181,9 @@ async def database(postgres: DatabaseSection, template: str) -> AsyncGenerator[D
 @pytest.fixture
 async def begin(database: DatabaseSection) -> AsyncGenerator[Begin, None]:
     """Opens transactions in the test's database."""
-    engine = make_engine(database)
-    yield beginning(engine)
-    await engine.dispose()
+    opened = Database(make_engine(database))
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

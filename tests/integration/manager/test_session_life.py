@@ -285,8 +285,8 @@ async def test_what_cannot_be_is_refused_and_nothing_is_left(
 ) -> None:
     with pytest.raises(error):
         await manager.service.create(user, request(**changes))
+    assert (await repository.list_page(manager.begin.reader, repository.SessionFilter(), 10, 0)).total == 0
     async with manager.begin() as tx:
-        assert (await repository.list_page(tx, repository.SessionFilter(), 10, 0)).total == 0
         assert (await tx.execute(select(audit_log))).all() == []
 
 

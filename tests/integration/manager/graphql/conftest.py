@@ -18,6 +18,7 @@ from caravan_manager.api import context
 from caravan_manager.api.graphql.door import ENGINE, Engine, routes
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.db.engine import Begin
+from caravan_manager.db.reading import Query, Reader, ReadRow
 from caravan_manager.db.tables import (
     domains,
 )
@@ -64,13 +65,19 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
 
 
 @pytest.fixture
-def statements() -> Generator[list[str], None, None]:
-    """The SQL that was sent since the test cleared the list."""
+def statements(monkeypatch: pytest.MonkeyPatch) -> Generator[list[str], None, None]:
+    """The SQL that was sent since the test cleared the list, in transactions and by the reader."""
     sent: list[str] = []
+    read = Reader.rows
+
+    async def rows(self: Reader, query: Query, **values: object) -> list[ReadRow]:
+        sent.append(query.text)
+        return await read(self, query, **values)
 
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
+    monkeypatch.setattr(Reader, "rows", rows)
     event.listen(DatabaseEngine, "before_cursor_execute", note)
     yield sent
     event.remove(DatabaseEngine, "before_cursor_execute", note)
