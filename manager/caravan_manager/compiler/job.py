@@ -62,7 +62,7 @@ def _group(session: Session, kernel: Kernel, node_ids: Mapping[str, UUID], templ
     if kernel.node is None:
         raise ValueError(f"kernel {kernel.id} has no node")
     group = copy.deepcopy(template)
-    group["Name"] = kernel.cluster_hostname
+    group["Name"] = session.group_of(kernel)
     group["Constraints"] = [
         {"LTarget": "${node.unique.id}", "RTarget": str(node_ids[kernel.node]), "Operand": "="},
     ]

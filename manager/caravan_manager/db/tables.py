@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -288,8 +289,12 @@ sessions = Table(
     Column("status_history", JSONB, nullable=False, server_default=EMPTY),
     Column("result", String(16), nullable=False, server_default="undefined"),
     _moment("created_at", default=True),
+    _moment("starts_at"),
     _moment("scheduled_at"),
     _moment("terminated_at"),
+    Column("batch_timeout_seconds", Double),
+    _moment("deadline"),
+    Column("attempt", Integer, nullable=False, server_default="1"),
     Column("sequence", BigInteger, Identity(), nullable=False, unique=True),
 )
 Index(
@@ -301,6 +306,13 @@ Index(
 )
 Index("ix_sessions_live", sessions.c.status, postgresql_where=text(f"status not in {DEAD}"))
 Index("ix_sessions_access_key_created_at", sessions.c.access_key, sessions.c.created_at)
+
+session_dependencies = Table(
+    "session_dependencies",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("depends_on", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
 
 kernels = Table(
     "kernels",

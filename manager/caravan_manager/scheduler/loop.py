@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from functools import partial
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -29,15 +30,9 @@ from caravan_manager.nodes.agents import Agents, SpecRefusedError
 from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.plan import plan
-from caravan_manager.scheduler.snapshot import (
-    KernelRequest,
-    NodeView,
-    Obstacle,
-    Placement,
-    SessionRequest,
-    Snapshot,
-    Wait,
-)
+from caravan_manager.scheduler.reading import Waiting, read_snapshot
+from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
+from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Wait
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
@@ -56,6 +51,10 @@ STOP_AGAIN_SECONDS = 15
 
 PLACE = FailpointPair("manager.place.commit")
 WAITS = FailpointPair("manager.waits.commit")
+CANCEL = FailpointPair("manager.cancel.commit")
+REQUEUE_STOP = FailpointPair("manager.requeue.nomad-stop")
+REQUEUE = FailpointPair("manager.requeue.commit")
+TIME_OUT = FailpointPair("manager.time-out.commit")
 PREPARE = FailpointPair("manager.launch.agent-prepare")
 REGISTER = FailpointPair("manager.launch.nomad-register")
 SUBMITTED = FailpointPair("manager.launch.commit")
@@ -92,7 +91,7 @@ class Scheduler:
         self._leadership = leadership
         self._interval = interval_seconds
         self._stopped_at: dict[UUID, datetime] = {}
-        self._told: dict[UUID, Obstacle] = {}
+        self._told: dict[UUID, tuple[object, ...]] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -123,44 +122,27 @@ class Scheduler:
             return
 
     async def pass_once(self) -> None:
-        """Place, launch, restart and stop, once."""
+        """Place, launch, restart, time out and stop, once."""
         await self._place()
         await self._launch()
         await self._restart()
+        await self._time_out()
         await self._stop()
 
     async def _place(self) -> None:
-        pending, snapshot = await self._snapshot()
+        began = self._moves.clock()
+        async with self._begin() as tx:
+            pending, snapshot = await read_snapshot(tx, began)
         metrics.QUEUE_LENGTH.set(len(snapshot.pending))
         decided = plan(snapshot)
         for placement in decided.placements:
-            if self._moves.clock() - snapshot.taken_at > PLAN_LIFETIME:
+            if self._moves.clock() - began > PLAN_LIFETIME:
                 log.warning("scheduler.plan_too_old", placements=len(decided.placements))
                 return
             await self._record_placement(placement)
+        for cancellation in decided.cancellations:
+            await self._record_cancellation(cancellation)
         await self._tell_waits(pending, decided.waits)
-
-    async def _snapshot(self) -> tuple[dict[UUID, Session], Snapshot]:
-        began = self._moves.clock()
-        async with self._begin() as tx:
-            pending = await sessions.list_by_status(tx, [SessionStatus.PENDING])
-            known = await nodes.list_nodes(tx, status=ALIVE) if pending else []
-            taken = await sessions.occupied_by_node(tx) if pending else {}
-        views = tuple(
-            NodeView(
-                name=node.name,
-                scaling_group=node.scaling_group,
-                architecture=node.architecture,
-                schedulable=node.schedulable,
-                volumes=node.volumes,
-                capacity=node.slots,
-                free=node.slots - taken[node.name] if node.name in taken else node.slots,
-            )
-            for node in known
-        )
-        requests = tuple(_request(session, number) for number, session in enumerate(pending))
-        snapshot = Snapshot(taken_at=began, nodes=views, pending=requests)
-        return {session.id: session for session in pending}, snapshot
 
     async def _record_placement(self, placement: Placement) -> None:
         def move(session: Session, now: datetime) -> Session:
@@ -170,25 +152,32 @@ class Scheduler:
         with PLACE:
             await self._moves.apply(placement.session, move)
 
-    async def _tell_waits(self, pending: dict[UUID, Session], waits: tuple[Wait, ...]) -> None:
+    async def _record_cancellation(self, end: Cancellation) -> None:
+        metrics.CANCELLATIONS.labels(end.reason.value).inc()
+        with CANCEL:
+            await self._moves.apply(end.session, lambda s, now: s.cancelled(end.reason.value, checks_of_end(end), now))
+
+    async def _tell_waits(self, pending: Waiting, waits: tuple[Wait, ...]) -> None:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
-        news = [wait for wait in waits if self._told.get(wait.session) != wait.obstacle]
-        self._told = {wait.session: wait.obstacle for wait in waits}
+        told = {wait.session: _told_as(wait) for wait in waits}
+        news = [wait for wait in waits if self._told.get(wait.session) != told[wait.session]]
+        self._told = told
         for wait in news:
             metrics.WAITS.labels(wait.obstacle.value).inc()
-        waiting = [pending[wait.session].waiting(wait.obstacle.value, list(wait.about)) for wait in news]
+        now = self._moves.clock()
+        waiting = [pending[wait.session].waiting(status_info(wait), checks_of(wait), now) for wait in news]
         if waiting:
             with WAITS:
                 async with self._begin() as tx:
                     await sessions.save_waits(tx, waiting)
 
     async def _launch(self) -> None:
-        """Launch what is placed, but not on a node that is silent now: its sessions wait until it is back."""
+        """Launch what is placed; what is placed on a node that is silent now goes back into the queue."""
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
             alive = {node.name: node for node in await nodes.list_nodes(tx, status=ALIVE)} if placed else {}
             ready = [session for session in placed if all(kernel.node in alive for kernel in session.kernels)]
-            if not ready:
+            if not placed:
                 return
             owners = await sessions.list_owners(tx, [session.id for session in ready])
             labels = await images.labels_by_reference(tx, [session.image for session in ready])
@@ -198,6 +187,20 @@ class Scheduler:
             await self._launch_one(session, alive, Owner(*owners[session.id]), of_image)
 
         await self._each(ready, launch)
+        await self._each([session for session in placed if session not in ready], self._requeue)
+
+    async def _requeue(self, session: Session) -> None:
+        """Put a session back whose node fell silent before the launch was recorded.
+
+        Nomad may know the job nevertheless, so it is stopped first. The node's agent learns at the next sweep that the
+        old kernels are nobody's.
+        """
+        log.warning("session.requeued", session=str(session.id), attempt=session.attempt)
+        with REQUEUE_STOP:
+            await self._cluster.nomad.stop(job_id(session.id))
+        new_ids = [uuid4() for _ in session.kernels]
+        with REQUEUE:
+            await self._moves.apply(session.id, lambda s, now: s.requeued("node-lost", new_ids, now))
 
     async def _launch_one(self, session: Session, alive: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
         skeleton = await self._cluster.skeleton.get()
@@ -215,7 +218,7 @@ class Scheduler:
             await self._refuse(session, reason)
             return
         with SUBMITTED:
-            after = await self._moves.apply(session.id, _submitted)
+            after = await self._moves.apply(session.id, partial(_submitted, session.attempt))
         if after.is_dead or after.status is SessionStatus.TERMINATING:
             with UNDO:
                 await self._cluster.nomad.stop(job["ID"])  # it was destroyed while Nomad was being told
@@ -241,6 +244,14 @@ class Scheduler:
         async with self._begin() as tx:
             restarting = await sessions.list_by_status(tx, [SessionStatus.RESTARTING])
         await self._each(restarting, self._cluster.restarts.resume)
+
+    async def _time_out(self) -> None:
+        """Begin the end of batch sessions that have run for as long as they may."""
+        async with self._begin() as tx:
+            overdue = await sessions.list_overdue(tx, self._moves.clock())
+        for session in overdue:
+            with TIME_OUT:
+                await self._moves.apply(session, lambda s, now: s.timed_out(now))
 
     async def _stop(self) -> None:
         async with self._begin() as tx:
@@ -278,26 +289,15 @@ class Scheduler:
                 group.create_task(guarded(item))
 
 
-def _submitted(session: Session, now: datetime) -> Session:
-    """A kernel's start may have been told before: then the session is further already."""
-    return session.submitted(now) if session.status is SessionStatus.SCHEDULED else session
+def _submitted(attempt: int, session: Session, now: datetime) -> Session:
+    """A kernel's start may have been told before: then the session is further already, or it was placed anew."""
+    is_due = session.status is SessionStatus.SCHEDULED and session.attempt == attempt
+    return session.submitted(now) if is_due else session
 
 
-def _request(session: Session, number: int) -> SessionRequest:
-    return SessionRequest(
-        id=session.id,
-        sequence=number,
-        priority=session.priority,
-        type=session.type,
-        scaling_group=session.scaling_group,
-        architecture=session.architecture,
-        volumes=frozenset(mount.volume for mount in session.mounts),
-        cluster_mode=session.cluster_mode,
-        access_key=session.access_key,
-        domain=session.domain_name,
-        project=session.project_id,
-        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
-    )
+def _told_as(wait: Wait) -> tuple[object, ...]:
+    """What must change before a wait is told again: for checks the names as well, which among nodes change often."""
+    return tuple(reason if reason.obstacle in CHECKS else reason.obstacle for reason in wait.reasons)
 
 
 def _node_of(kernel: Kernel, alive: dict[str, Node]) -> Node:

@@ -11,3 +11,4 @@ PASS_FAILURES = Counter("caravan_scheduler_pass_failures_total", "Passes that en
 QUEUE_LENGTH = Gauge("caravan_scheduler_queue_length", "Pending sessions at the last pass")
 PLACEMENTS = Counter("caravan_scheduler_placements_total", "Sessions that got their nodes")
 WAITS = Counter("caravan_scheduler_waits_total", "Sessions that were told why they wait", ["obstacle"])
+CANCELLATIONS = Counter("caravan_scheduler_cancellations_total", "Sessions that never left the queue", ["reason"])

@@ -1,7 +1,8 @@
 """Sessions and kernels as values; every move of the state machine. No I/O, no clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -151,6 +152,34 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """A session that another one depends on, and where it is on its way."""
+
+    id: UUID
+    name: str
+    status: SessionStatus
+    result: SessionResult
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether those that depend on it need to wait for it no longer."""
+        return self.status is SessionStatus.TERMINATED and self.result is SessionResult.SUCCESS
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is over and did not succeed: what depends on it can never start."""
+        return self.status in DEAD and not self.has_succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What the scheduler found as it looked at a session: checks that failed, with a sentence each, and passed ones."""
+
+    failed: tuple[tuple[str, str], ...]
+    passed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A session and its kernels. Values: each move returns the new session, or raises."""
 
@@ -185,11 +214,33 @@ class Session:
     scheduled_at: datetime | None
     terminated_at: datetime | None
     kernels: tuple[Kernel, ...]
+    starts_at: datetime | None = None
+    batch_timeout: timedelta | None = None
+    deadline: datetime | None = None
+    """When a running batch session has used up its ``batch_timeout``."""
+    attempt: int = 1
+    """Counts the times that the session was put into the queue; its kernels are new ones each time."""
 
     @property
     def is_dead(self) -> bool:
         """Whether the session never moves again."""
         return self.status in DEAD
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or on its way there."""
+        return self.is_dead or self.status is SessionStatus.TERMINATING
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the session has come out of the queue and its start-up, in whatever way."""
+        return self.is_ending or self.status in {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED}
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether the session is over, or on its way there, and its containers never did anything."""
+        has_result = self.result is not SessionResult.UNDEFINED
+        return self.is_ending and SessionStatus.RUNNING.value not in self.status_history and not has_result
 
     @property
     def main_kernel(self) -> Kernel:
@@ -209,13 +260,39 @@ class Session:
         """Return one of the session's kernels, or None."""
         return next((kernel for kernel in self.kernels if kernel.id == kernel_id), None)
 
-    def waiting(self, obstacle: str, about: list[str]) -> "Session":
-        """Return the session with the reason why it still waits, where clients of Backend.AI look for it."""
+    def group_of(self, kernel: Kernel) -> str:
+        """Return the name of the kernel's group in Nomad's job; one of an earlier attempt has another name.
+
+        Nomad tells the end of an allocation by its group: what is left of an earlier attempt must not end this one.
+        """
+        return kernel.cluster_hostname if self.attempt == 1 else f"{kernel.cluster_hostname}-{self.attempt}"
+
+    def waiting(self, info: str, checks: Checks, now: datetime) -> "Session":
+        """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
         if self.status is not SessionStatus.PENDING:
             return self
-        failed = [{"name": obstacle, "msg": ", ".join(about)}]
-        scheduler = {"failed_predicates": failed, "passed_predicates": [], "msg": obstacle}
-        return replace(self, status_info=obstacle, status_data=self.status_data | {"scheduler": scheduler})
+        return replace(self, status_info=info, status_data=self._checked(checks, now))
+
+    def cancelled(self, reason: str, checks: Checks, now: datetime) -> "Session":
+        """Return the session that will never leave the queue. One that left it meanwhile stays as it is."""
+        if self.status is not SessionStatus.PENDING:
+            return self
+        told = replace(self, status_data=self._checked(checks, now))
+        return told._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
+
+    def requeued(self, reason: str, new_ids: Sequence[UUID], now: datetime) -> "Session":
+        """Return the session that was placed and not launched, back in the queue with new kernels.
+
+        The new IDs keep late news of the old kernels, and what an agent still holds of them, apart from the session.
+        """
+        if self.status is not SessionStatus.SCHEDULED:
+            return self
+        fresh = tuple(
+            replace(kernel, id=new_id, status=SessionStatus.PENDING, status_changed=now, node=None)
+            for kernel, new_id in zip(self.kernels, new_ids, strict=True)
+        )
+        session = self._in(SessionStatus.PENDING, reason, now)
+        return replace(session, kernels=fresh, attempt=self.attempt + 1, scheduled_at=None)
 
     def scheduled(self, nodes: dict[UUID, str], now: datetime) -> "Session":
         """Return the session with a node for each kernel. Raises ConflictError unless it is PENDING."""
@@ -259,7 +336,7 @@ class Session:
 
     def group_terminated(self, group: str, exit_code: int | None, reason: str, now: datetime) -> "Session":
         """Return the session after Nomad said that the allocation of one kernel, by host name, is over."""
-        ended = next((kernel for kernel in self.kernels if kernel.cluster_hostname == group), None)
+        ended = next((kernel for kernel in self.kernels if self.group_of(kernel) == group), None)
         return self if ended is None else self.kernel_terminated(ended.id, exit_code, reason, now)
 
     def restarting(self, now: datetime) -> "Session":
@@ -294,6 +371,13 @@ class Session:
         asked = self.status_data.get("restart", {}).get("asked")
         return None if asked is None else datetime.fromisoformat(asked)
 
+    def timed_out(self, now: datetime) -> "Session":
+        """Return the batch session that ran longer than it may: it failed, and its containers are to be stopped."""
+        if self.status is not SessionStatus.RUNNING or self.deadline is None or now < self.deadline:
+            return self
+        failed = replace(self, result=SessionResult.FAILURE)
+        return failed._in(SessionStatus.TERMINATING, "task-timeout", now)._with_kernels(SessionStatus.TERMINATING, now)
+
     def destroyed(self, reason: str, now: datetime) -> "Session":
         """Return the session that somebody asked to end: CANCELLED before it has a node, else TERMINATING."""
         if self.is_dead or self.status is SessionStatus.TERMINATING:
@@ -323,13 +407,19 @@ class Session:
         self._must_run()
         return replace(self, name=name)
 
+    def changed(self, name: str | None, priority: int | None) -> "Session":
+        """Return the live session with another name or priority; None keeps what it has. Raises ConflictError."""
+        if self.is_dead:
+            raise ConflictError(f"session {self.name} is {self.status}", id=str(self.id))
+        return replace(self, name=name or self.name, priority=self.priority if priority is None else priority)
+
     def _ended_by(self, kernel: Kernel, reason: str, now: datetime) -> "Session":
         data = {"kernel": {"exit_code": kernel.exit_code}, "session": {"status": "terminating"}}
         session = replace(self, status_data=self.status_data | data)
         info = reason
         if self.type is SessionType.BATCH:
             succeeded = kernel.exit_code == 0
-            info = "task-done" if succeeded else "task-failed"
+            info = "task-finished" if succeeded else "task-failed"
             session = replace(session, result=SessionResult.SUCCESS if succeeded else SessionResult.FAILURE)
         return session._in(SessionStatus.TERMINATING, info, now)
 
@@ -347,6 +437,7 @@ class Session:
 
     def _in(self, status: SessionStatus, info: str, now: datetime) -> "Session":
         ended = now if status in DEAD else None
+        limited = status is SessionStatus.RUNNING and self.batch_timeout is not None
         return replace(
             self,
             status=status,
@@ -354,7 +445,19 @@ class Session:
             status_changed=now,
             status_history=self.status_history | {status.value: now.isoformat()},
             terminated_at=ended,
+            deadline=now + (self.batch_timeout or timedelta()) if limited else self.deadline,
         )
+
+    def _checked(self, checks: Checks, now: datetime) -> dict[str, Any]:
+        told: dict[str, Any] = self.status_data.get("scheduler", {})
+        scheduler = {
+            "failed_predicates": [{"name": name, "msg": message} for name, message in checks.failed],
+            "passed_predicates": [{"name": name} for name in checks.passed],
+            "msg": checks.failed[0][1] if checks.failed else "",
+            "retries": told.get("retries", 0) + 1,
+            "last_try": now.isoformat(),
+        }
+        return self.status_data | {"scheduler": scheduler}
 
     def _with_kernels(self, status: SessionStatus, now: datetime) -> "Session":
         return replace(self, kernels=tuple(kernel.moved(status, now) for kernel in self.kernels))

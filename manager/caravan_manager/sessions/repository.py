@@ -2,12 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, Uuid, and_, any_, bindparam, case, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Numeric,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -29,8 +44,17 @@ from caravan_manager.db.choice import (
 from caravan_manager.db.choice import conditions as chosen_by
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.reading import Query, Reader, ReadRow, parameter
-from caravan_manager.db.tables import kernels, projects, sessions, users
-from caravan_manager.sessions.model import DEAD, Kernel, Session, SessionMount, SessionNotFoundError
+from caravan_manager.db.tables import kernels, projects, session_dependencies, sessions, users
+from caravan_manager.quotas.model import Holder, HolderKind
+from caravan_manager.sessions.model import (
+    DEAD,
+    ON_NODES,
+    Kernel,
+    Parent,
+    Session,
+    SessionMount,
+    SessionNotFoundError,
+)
 
 LIVE = sessions.c.status.not_in([status.value for status in DEAD])
 
@@ -55,6 +79,24 @@ class SessionPage:
     full_names: dict[UUID, str]
     project_names: dict[UUID, str]
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the live kernels of one keypair, project and type of session take of one node."""
+
+    node: str
+    access_key: str
+    user_id: UUID
+    project_id: UUID
+    domain_name: str
+    type: SessionType
+    slots: ResourceSlots
+
+
+def _ids(ids: Sequence[UUID]) -> ColumnElement[Any]:
+    """Return many IDs as one parameter: a statement takes no more than 32,767."""
+    return literal(list(ids), ARRAY(postgresql.UUID(as_uuid=True)))
 
 
 def _kernel(row: AnyRow) -> Kernel:
@@ -107,6 +149,10 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
         scheduled_at=row.scheduled_at,
         terminated_at=row.terminated_at,
         kernels=tuple(members),
+        starts_at=row.starts_at,
+        batch_timeout=None if row.batch_timeout_seconds is None else timedelta(seconds=row.batch_timeout_seconds),
+        deadline=row.deadline,
+        attempt=row.attempt,
     )
 
 
@@ -150,6 +196,8 @@ def _session_values(session: Session) -> dict[str, Any]:
         "result": session.result.value,
         "scheduled_at": session.scheduled_at,
         "terminated_at": session.terminated_at,
+        "deadline": session.deadline,
+        "attempt": session.attempt,
     }
 
 
@@ -164,8 +212,11 @@ def _kernel_values(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-async def add(tx: Transaction, session: Session) -> None:
-    """Insert a new session with its kernels. The live name's unique index raises IntegrityError."""
+async def add(tx: Transaction, session: Session, depends_on: Sequence[UUID] = ()) -> None:
+    """Insert a new session with its kernels and what it waits for.
+
+    The live name's unique index raises IntegrityError.
+    """
     fixed = {
         "id": session.id,
         "type": session.type.value,
@@ -188,34 +239,48 @@ async def add(tx: Transaction, session: Session) -> None:
         "bootstrap_script": session.bootstrap_script,
         "callback_url": session.callback_url,
         "created_at": session.created_at,
+        "starts_at": session.starts_at,
+        "batch_timeout_seconds": None if session.batch_timeout is None else session.batch_timeout.total_seconds(),
     }
     await tx.execute(sessions.insert().values(**fixed, **_session_values(session)))
-    await tx.execute(
-        kernels.insert(),
-        [
-            {
-                "id": kernel.id,
-                "session_id": session.id,
-                "cluster_role": kernel.cluster_role,
-                "cluster_idx": kernel.cluster_idx,
-                "cluster_hostname": kernel.cluster_hostname,
-                "slots": kernel.slots.to_json(),
-                "created_at": kernel.created_at,
-                **_kernel_values(kernel),
-            }
-            for kernel in session.kernels
-        ],
-    )
+    await _add_kernels(tx, session.kernels)
+    if depends_on:
+        edges = [{"session_id": session.id, "depends_on": parent} for parent in depends_on]
+        await tx.execute(session_dependencies.insert(), edges)
+
+
+async def _add_kernels(tx: Transaction, members: Sequence[Kernel]) -> None:
+    rows = [
+        {
+            "id": kernel.id,
+            "session_id": kernel.session_id,
+            "cluster_role": kernel.cluster_role,
+            "cluster_idx": kernel.cluster_idx,
+            "cluster_hostname": kernel.cluster_hostname,
+            "slots": kernel.slots.to_json(),
+            "created_at": kernel.created_at,
+            **_kernel_values(kernel),
+        }
+        for kernel in members
+    ]
+    await tx.execute(kernels.insert(), rows)
 
 
 async def save(tx: Transaction, before: Session, after: Session) -> None:
-    """Record a move, guarded by the status that was read. Raises ConflictError when somebody else moved first."""
+    """Record a move, guarded by the status that was read. Raises ConflictError when somebody else moved first.
+
+    A new attempt has new kernels: the old ones' rows go.
+    """
     if after == before:
         return
     guard = (sessions.c.id == before.id) & (sessions.c.status == before.status.value)
     done = await tx.execute(sessions.update().where(guard).values(**_session_values(after)))
     if done.rowcount != 1:
         raise ConflictError(f"session {before.name} changed meanwhile; try again", id=str(before.id))
+    if after.attempt != before.attempt:
+        await tx.execute(kernels.delete().where(kernels.c.session_id == before.id))
+        await _add_kernels(tx, after.kernels)
+        return
     for was, now in zip(before.kernels, after.kernels, strict=True):
         if was != now:
             await tx.execute(kernels.update().where(kernels.c.id == now.id).values(**_kernel_values(now)))
@@ -403,6 +468,134 @@ async def occupied_by_node(tx: Transaction) -> dict[str, ResourceSlots]:
     return taken
 
 
+async def list_holdings(tx: Transaction) -> list[Holding]:
+    """Return what the live kernels take, summed up by node, keypair, project and type of session."""
+    slot = func.jsonb_each_text(kernels.c.slots).table_valued("key", "value").lateral()
+    by = (
+        kernels.c.node,
+        sessions.c.access_key,
+        sessions.c.user_id,
+        sessions.c.project_id,
+        sessions.c.domain_name,
+        sessions.c.type,
+    )
+    of_slot = (
+        select(*by, slot.c.key, func.sum(slot.c.value.cast(Numeric)).label("amount"))
+        .select_from(kernels.join(sessions).join(slot, true()))
+        .where(kernels.c.node.is_not(None), kernels.c.status.not_in([status.value for status in DEAD]))
+        .group_by(*by, slot.c.key)
+        .subquery()
+    )
+    keys = [column for column in of_slot.c if column.name not in {"key", "amount"}]
+    wanted = select(*keys, func.jsonb_object_agg(of_slot.c.key, of_slot.c.amount.cast(Text)).label("slots"))
+    return [
+        Holding(
+            node=row.node,
+            access_key=row.access_key,
+            user_id=row.user_id,
+            project_id=row.project_id,
+            domain_name=row.domain_name,
+            type=SessionType(row.type),
+            slots=ResourceSlots.parse(row.slots),
+        )
+        for row in await tx.execute(wanted.group_by(*keys).order_by(*keys))
+    ]
+
+
+async def count_placed(tx: Transaction) -> dict[Holder, int]:
+    """Return how many sessions hold nodes, by keypair: system sessions apart from all others."""
+    wanted = (
+        select(sessions.c.access_key, sessions.c.type, func.count().label("placed"))
+        .where(sessions.c.status.in_([status.value for status in ON_NODES]))
+        .group_by(sessions.c.access_key, sessions.c.type)
+    )
+    placed: dict[Holder, int] = {}
+    for row in await tx.execute(wanted):
+        is_system = row.type == SessionType.SYSTEM.value
+        holder = (HolderKind.SYSTEM_KEYPAIR if is_system else HolderKind.KEYPAIR, row.access_key)
+        placed[holder] = placed.get(holder, 0) + row.placed
+    return placed
+
+
+async def sum_pending(tx: Transaction, access_key: str) -> tuple[int, ResourceSlots]:
+    """Return how many sessions of a keypair wait in the queue, and the sum of their slots."""
+    wanted = select(sessions.c.requested_slots).where(
+        sessions.c.access_key == access_key, sessions.c.status == SessionStatus.PENDING.value
+    )
+    waiting = [ResourceSlots.parse(slots) for slots in (await tx.scalars(wanted)).all()]
+    return len(waiting), sum(waiting, ResourceSlots())
+
+
+async def list_parents(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, list[Parent]]:
+    """Return what each of the sessions depends on, by name; one without dependencies is absent."""
+    wanted = (
+        select(session_dependencies.c.session_id, sessions.c.id, sessions.c.name, sessions.c.status, sessions.c.result)
+        .join_from(session_dependencies, sessions, session_dependencies.c.depends_on == sessions.c.id)
+        .where(session_dependencies.c.session_id == any_(_ids(session_ids)))
+        .order_by(sessions.c.name, sessions.c.id)
+    )
+    found: dict[UUID, list[Parent]] = {}
+    for row in await tx.execute(wanted):
+        parent = Parent(row.id, row.name, SessionStatus(row.status), SessionResult(row.result))
+        found.setdefault(row.session_id, []).append(parent)
+    return found
+
+
+async def list_ancestry(tx: Transaction, root: UUID, limit: int) -> list[tuple[UUID, UUID]]:
+    """Return the edges, child and parent, of everything that a session depends on."""
+    edges = session_dependencies
+    known = select(edges.c.session_id, edges.c.depends_on).where(edges.c.session_id == root)
+    ancestry = known.cte("ancestry", recursive=True)
+    further = select(edges.c.session_id, edges.c.depends_on).join(ancestry, edges.c.session_id == ancestry.c.depends_on)
+    ancestry = ancestry.union(further)
+    rows = await tx.execute(select(ancestry).limit(limit))
+    return [(row.session_id, row.depends_on) for row in rows]
+
+
+async def list_live_dependants(tx: Transaction, root: UUID, limit: int) -> list[Session]:
+    """Return the live sessions that wait for a session, or for one that waits for it."""
+    edges = session_dependencies
+    known = select(edges.c.session_id).where(edges.c.depends_on == root).cte("known", recursive=True)
+    known = known.union(select(edges.c.session_id).join(known, edges.c.depends_on == known.c.session_id))
+    wanted = select(sessions).where(LIVE, sessions.c.id.in_(select(known.c.session_id))).order_by(sessions.c.sequence)
+    return await _with_kernels(tx, (await tx.execute(wanted.limit(limit))).all())
+
+
+async def list_by_id(tx: Transaction, session_ids: Sequence[UUID]) -> list[Session]:
+    """Return those of the sessions that exist, oldest first."""
+    wanted = select(sessions).where(sessions.c.id == any_(_ids(session_ids))).order_by(sessions.c.sequence)
+    return await _with_kernels(tx, (await tx.execute(wanted)).all())
+
+
+async def find_each(tx: Transaction, access_key: str, words: Sequence[str]) -> dict[str, UUID]:
+    """Return the session of a keypair that each word means: an ID, else a name, live before dead and late before early.
+
+    A word that means nothing is absent.
+    """
+    ids = {word: by_id for word in words if (by_id := _as_uuid(word)) is not None}
+    wanted = (
+        select(sessions.c.id, sessions.c.name)
+        .where(sessions.c.access_key == access_key, or_(sessions.c.id.in_(ids.values()), sessions.c.name.in_(words)))
+        .order_by(case((LIVE, 1), else_=0), sessions.c.created_at)
+    )
+    rows = (await tx.execute(wanted)).all()
+    by_name = {row.name: row.id for row in rows}
+    known = {row.id for row in rows}
+    meant = {word: ids[word] if ids.get(word) in known else by_name.get(word) for word in words}
+    return {word: session for word, session in meant.items() if session is not None}
+
+
+async def list_overdue(tx: Transaction, now: datetime, limit: int = 1000) -> list[UUID]:
+    """Return the running sessions whose deadline is over, the longest overdue first."""
+    wanted = (
+        select(sessions.c.id)
+        .where(sessions.c.status == SessionStatus.RUNNING.value, sessions.c.deadline <= now)
+        .order_by(sessions.c.deadline)
+        .limit(limit)
+    )
+    return list((await tx.scalars(wanted)).all())
+
+
 async def list_owners(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
     """Return the owner's email address and user name of each of the sessions."""
     wanted = (
@@ -415,9 +608,7 @@ async def list_owners(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID
 
 async def find_ends(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
     """Return for each session that exists when it ended; None for a live one."""
-    wanted = select(sessions.c.id, sessions.c.terminated_at).where(
-        sessions.c.id == any_(literal(list(session_ids), ARRAY(postgresql.UUID(as_uuid=True))))
-    )
+    wanted = select(sessions.c.id, sessions.c.terminated_at).where(sessions.c.id == any_(_ids(session_ids)))
     return {row.id: row.terminated_at for row in await tx.execute(wanted)}
 
 

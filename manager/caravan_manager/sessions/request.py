@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -12,11 +12,14 @@ from caravan_common.slots import ResourceSlots, parse_bytes
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_manager.images.model import Image
 from caravan_manager.people.model import Principal
+from caravan_manager.sessions.durations import parse_moment
 from caravan_manager.sessions.model import Kernel, Session, SessionMount, check_environ
 from caravan_manager.vfolders.model import MountRequest
 
 _NAME = re.compile(r"^(?=.{4,64}$)\w[\w.-]*\w$", re.ASCII)
 MAX_SCRIPT_BYTES = 64 * 1024
+MAX_DEPENDENCIES = 100
+MAX_CLUSTER_SIZE = 1000
 DEFAULT_SLOTS = ResourceSlots({"cpu": Decimal(1), "mem": Decimal(256 * 1024 * 1024)})
 
 
@@ -43,18 +46,34 @@ class SessionRequest:
     bootstrap_script: str | None = field(repr=False)
     callback_url: str | None
     reuse: bool
+    starts_at: str | None = None
+    """A moment in ISO 8601 or a duration from now; only for batch sessions, as ``batch_timeout``."""
+    batch_timeout: timedelta | None = None
+    dependencies: tuple[str, ...] = ()
+    """IDs or names of sessions that must succeed before this one starts."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.type is SessionType.BATCH and not (self.startup_command or "").strip():
-            raise InvalidParametersError("Batch sessions must have a non-empty startup command.")
-        if self.cluster_size != 1:
-            raise InvalidParametersError("sessions of more than one container cannot be started yet")
-        if not 0 <= self.priority <= 100:
-            raise InvalidParametersError("the priority must be between 0 and 100")
+        self._check_batch()
+        check_priority(self.priority)
+        if not 1 <= self.cluster_size <= MAX_CLUSTER_SIZE:
+            raise InvalidParametersError(f"a session has 1 to {MAX_CLUSTER_SIZE} containers")
+        if len(self.dependencies) > MAX_DEPENDENCIES:
+            raise InvalidParametersError(f"a session can depend on {MAX_DEPENDENCIES} others at most")
         _check_text(self.startup_command, "startup command")
         _check_text(self.bootstrap_script, "bootstrap script")
         check_environ(self.environ)
+
+    def _check_batch(self) -> None:
+        if self.type is SessionType.BATCH:
+            if not (self.startup_command or "").strip():
+                raise InvalidParametersError("Batch sessions must have a non-empty startup command.")
+            if self.batch_timeout is not None and self.batch_timeout <= timedelta():
+                raise InvalidParametersError("batch_timeout must be longer than nothing")
+            return
+        for name, value in (("starts_at", self.starts_at), ("batch_timeout", self.batch_timeout)):
+            if value is not None:
+                raise InvalidParametersError(f"Parameter {name} should be used only for batch sessions")
 
 
 def check_name(name: str) -> None:
@@ -63,6 +82,12 @@ def check_name(name: str) -> None:
         raise InvalidParametersError(
             "a session's name has 4 to 64 letters, digits, '.', '-' or '_', and none of '.-' at either end"
         )
+
+
+def check_priority(priority: int) -> None:
+    """Raise InvalidParametersError unless this can be a session's priority."""
+    if not 0 <= priority <= 100:
+        raise InvalidParametersError("the priority must be between 0 and 100")
 
 
 def _check_text(text: str | None, what: str) -> None:
@@ -84,6 +109,8 @@ def new_session(
     new_id: Callable[[], UUID],
 ) -> Session:
     """Return the PENDING session of a request. Raises InvalidParametersError when the resources cannot be."""
+    if request.cluster_size != 1:
+        raise InvalidParametersError("sessions of more than one container cannot be started yet")
     slots = _slots(request, image)
     session_id = new_id()
     kernel = Kernel(
@@ -128,6 +155,8 @@ def new_session(
         scheduled_at=None,
         terminated_at=None,
         kernels=(kernel,),
+        starts_at=parse_moment(request.starts_at, now) if request.starts_at else None,
+        batch_timeout=request.batch_timeout,
     )
 
 

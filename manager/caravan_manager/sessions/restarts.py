@@ -70,11 +70,11 @@ class Restarts:
         if stamp:
             async with asyncio.TaskGroup() as group:
                 for kernel in due:
-                    group.create_task(self._replace(session.id, kernel))
+                    group.create_task(self._replace(recorded, kernel))
 
-    async def _replace(self, session: UUID, kernel: Kernel) -> None:
+    async def _replace(self, session: Session, kernel: Kernel) -> None:
         with REPLACE:
-            await self._nomad.restart(job_id(session), kernel.cluster_hostname)
+            await self._nomad.restart(job_id(session.id), session.group_of(kernel))
 
     async def _untouched(self, session: Session) -> set[UUID]:
         """Return the kernels whose old container runs on; record the new ones whose start nobody told."""

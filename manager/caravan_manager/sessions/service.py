@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,6 @@ from caravan_common.errors import CaravanError, ForbiddenError, InvalidParameter
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
-from caravan_common.states import SessionStatus
 from caravan_manager import audit
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
@@ -26,7 +25,9 @@ from caravan_manager.nodes.agents import Agents, LogNotFoundError
 from caravan_manager.nodes.model import ScalingGroupNotFoundError
 from caravan_manager.people import repository as people
 from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.quotas import repository as quotas
 from caravan_manager.sessions import repository
+from caravan_manager.sessions.graph import DependencyNode, dependency_tree
 from caravan_manager.sessions.model import (
     Session,
     SessionAlreadyExistsError,
@@ -35,7 +36,7 @@ from caravan_manager.sessions.model import (
 )
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.repository import SessionFilter, SessionPage
-from caravan_manager.sessions.request import SessionRequest, check_name, new_session
+from caravan_manager.sessions.request import SessionRequest, check_name, check_priority, new_session
 from caravan_manager.sessions.restarts import Restarts
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 
 RESTART_SECONDS = 45.0
 """How long a caller waits for a restart at most; it goes on without them."""
+MAX_GRAPH = 1000
+"""How many sessions a graph of dependencies may have; what is beyond is left out."""
 POLL_SECONDS = 1.0
 """How often a waiter looks at the database itself, because news of other managers do not reach this process."""
 
@@ -97,6 +100,8 @@ class SessionsService:
         return CreatedSession(session, created=True)
 
     async def _enqueue(self, tx: Transaction, principal: Principal, request: SessionRequest) -> Session:
+        limits = await quotas.get_queue_limits(tx, principal.access_key)
+        limits.check_containers(request.cluster_size)
         session = new_session(
             request,
             principal,
@@ -107,7 +112,12 @@ class SessionsService:
             now=self._clock(),
             new_id=uuid4,
         )
-        await repository.add(tx, session)
+        parents = await _parents(tx, principal, request.dependencies)
+        if limits.limit_the_queue:
+            await quotas.lock_queue(tx, principal.access_key)
+            count, slots = await repository.sum_pending(tx, principal.access_key)
+            limits.check_queue(count + 1, slots + session.requested_slots)
+        await repository.add(tx, session, parents)
         await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
         return session
 
@@ -116,11 +126,10 @@ class SessionsService:
 
         None waits for as long as the caller stays.
         """
-        settled = {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED, SessionStatus.TERMINATING}
         session = await self._get(session_id)
         try:
             async with asyncio.timeout(limit_seconds), self._moves.news.following(session_id) as news:
-                while session.status not in settled and not session.is_dead:
+                while not session.has_settled:
                     await _set_or_after(news, POLL_SECONDS)
                     session = await self._get(session_id)
         except TimeoutError:
@@ -211,14 +220,50 @@ class SessionsService:
             log.warning("restart.left_to_scheduler", session=str(session.id), error=str(errors.exceptions[0]))
         return await self.wait_until_started(session.id, RESTART_SECONDS)
 
-    async def destroy(self, principal: Principal, text: str, *, forced: bool) -> Session:
+    async def change(self, principal: Principal, session_id: UUID, name: str | None, priority: int | None) -> Session:
+        """Give a live session another name or priority; None keeps what it has."""
+        if name is not None:
+            check_name(name)
+        if priority is not None:
+            check_priority(priority)
+        page = await self.by_id(principal, session_id)
+        log_it = partial(_audit, principal, "session.change", session_id, {"name": name, "priority": priority})
+        try:
+            return await self._moves.apply(page.sessions[0].id, lambda s, _now: s.changed(name, priority), log_it)
+        except IntegrityError as err:
+            raise InvalidParametersError(f"the owner has a live session {name} already") from err
+
+    async def dependency_graph(self, principal: Principal, text: str) -> DependencyNode:
+        """Return a session with all that it depends on, and what those depend on, at most MAX_GRAPH sessions."""
+        root = await self.one(principal, text)
+        async with self._begin() as tx:
+            edges = await repository.list_ancestry(tx, root.id, MAX_GRAPH)
+            found = await repository.list_by_id(tx, [root.id, *(parent for _, parent in edges)])
+        return dependency_tree(root.id, edges, {session.id: session for session in found})
+
+    async def dependencies(self, session_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+        """Return the IDs of the sessions that each of the sessions waits or waited for."""
+        async with self._begin() as tx:
+            found = await repository.list_parents(tx, session_ids)
+        return {child: [parent.id for parent in parents] for child, parents in found.items()}
+
+    async def destroy(self, principal: Principal, text: str, *, forced: bool, recursive: bool = False) -> Session:
         """Ask for the end of a session: CANCELLED while it is in the queue, else TERMINATING.
 
         ``forced`` ends the record at once, whatever the node says; the sweep stops what this call could not.
+        ``recursive`` ends all live sessions that depend on it, too, at most MAX_GRAPH of them.
         """
         session = await self.one(principal, text)
         if session.is_dead:
             raise SessionNotFoundError(f"Session (id={text}) does not exist.")
+        if recursive:
+            async with self._begin() as tx:
+                dependants = await repository.list_live_dependants(tx, session.id, MAX_GRAPH)
+            for dependant in dependants:
+                await self._destroy(principal, dependant, forced=forced)
+        return await self._destroy(principal, session, forced=forced)
+
+    async def _destroy(self, principal: Principal, session: Session, *, forced: bool) -> Session:
         reason = "force-terminated" if forced else "user-requested"
 
         def move(current: Session, now: datetime) -> Session:
@@ -274,6 +319,15 @@ def _reused(existing: Session, request: SessionRequest) -> CreatedSession:
     if not request.reuse or ImageReference.parse(existing.image) != wanted:
         raise SessionAlreadyExistsError(existingSessionId=str(existing.id))
     return CreatedSession(existing, created=False)
+
+
+async def _parents(tx: Transaction, principal: Principal, words: Sequence[str]) -> list[UUID]:
+    """Return the caller's sessions of these IDs or names, each once; dead ones too."""
+    found = await repository.find_each(tx, principal.access_key, words) if words else {}
+    for word in words:
+        if word not in found:
+            raise InvalidParametersError("Unknown session ID or name in the dependency list", session_ref=word)
+    return list(dict.fromkeys(found[word] for word in words))
 
 
 async def _project(tx: Transaction, principal: Principal, request: SessionRequest) -> UUID:

@@ -303,7 +303,7 @@ async def test_what_cannot_be_is_refused_and_nothing_is_left(
         {"startup_command": "x" * 70_000},
         {"startup_command": "a\0b"},
         {"priority": 101},
-        {"cluster_size": 2},
+        {"cluster_size": 0},
         {"environ": {"A B": "x"}},
     ],
 )
@@ -435,20 +435,6 @@ async def test_a_session_that_is_destroyed_while_it_is_launched_leaves_no_job(
     await manager.scheduler.pass_once()
     assert (await manager.session(made.id)).is_dead
     assert manager.nomad.jobs[job_id(made.id)].stopped
-
-
-async def test_a_session_on_a_silent_node_waits_and_keeps_nobody(manager: Manager, user: Principal) -> None:
-    await manager.add_node()
-    made = (await manager.service.create(user, request())).session
-    manager.agents.silent = True
-    await manager.scheduler.pass_once()
-    await manager.nodes.mark_lost(datetime.now(UTC) + timedelta(minutes=1))
-    manager.agents.silent = False
-    await manager.scheduler.pass_once()
-    assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
-    await manager.add_node()
-    await manager.scheduler.pass_once()
-    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
 
 
 async def test_one_session_that_cannot_be_compiled_keeps_no_other(

@@ -1,6 +1,6 @@
 """REST: sessions."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,8 +12,10 @@ from caravan_common.http import json_response
 from caravan_common.states import ClusterMode, SessionStatus, SessionType
 from caravan_manager.api.context import PRINCIPAL, SESSIONS, read_parameters
 from caravan_manager.compiler.job import shm_bytes
+from caravan_manager.sessions.durations import parse_duration
+from caravan_manager.sessions.graph import DependencyNode
 from caravan_manager.sessions.model import Session, SessionNotFoundError
-from caravan_manager.sessions.request import SessionRequest
+from caravan_manager.sessions.request import MAX_DEPENDENCIES, SessionRequest
 from caravan_manager.vfolders.model import MountRequest
 
 routes = web.RouteTableDef()
@@ -29,7 +31,15 @@ def _none_as_empty(value: object) -> object:
     return {} if value is None else value
 
 
+def _duration(value: object) -> timedelta | None:
+    return None if value is None else parse_duration(value)
+
+
 Mapping = Annotated[dict[str, Any], BeforeValidator(_none_as_empty)]
+
+
+Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MAX_DEPENDENCIES)]
+Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 
 
 class MountOptions(BaseModel):
@@ -67,6 +77,9 @@ class CreateSession(BaseModel):
     domain: str | None = Field(default=None, validation_alias=_either("domain", "domainName", "domain_name"))
     tag: str | None = Field(default=None, max_length=64)
     priority: int = 10
+    starts_at: str | None = Field(default=None, max_length=64, validation_alias=_either("starts_at", "startsAt"))
+    batch_timeout: Duration = Field(default=None, validation_alias=_either("batch_timeout", "batchTimeout"))
+    dependencies: Words | None = None
     cluster_size: int = Field(default=1, validation_alias=_either("cluster_size", "clusterSize"))
     cluster_mode: ClusterMode = Field(
         default=ClusterMode.SINGLE_NODE, validation_alias=_either("cluster_mode", "clusterMode")
@@ -78,6 +91,13 @@ class CreateSession(BaseModel):
     enqueue_only: bool = Field(default=False, validation_alias=_either("enqueue_only", "enqueueOnly"))
     max_wait_seconds: float = Field(default=0, ge=0, validation_alias=_either("max_wait_seconds", "maxWaitSeconds"))
     reuse: bool = Field(default=True, validation_alias=_either("reuse", "reuseIfExists"))
+
+
+class DestroySession(BaseModel):
+    """Parameters of DELETE /session/{session}."""
+
+    forced: bool = False
+    recursive: bool = False
 
 
 @routes.post("/session")
@@ -92,10 +112,10 @@ async def create_session(request: web.Request) -> web.Response:
     if not body.enqueue_only:
         limit = body.max_wait_seconds or LONGEST_WAIT_SECONDS
         session = await service.wait_until_started(session.id, limit)
-        if session.status in {SessionStatus.CANCELLED, SessionStatus.ERROR}:
+        if session.never_ran:
             raise SessionNotFoundError(f"session {session.name} ended before it ran: {session.status_info}")
     status = session.status.value
-    if not body.enqueue_only and session.status is SessionStatus.PENDING:
+    if not body.enqueue_only and not session.has_settled:
         status = "TIMEOUT"
     return json_response(
         {
@@ -136,6 +156,9 @@ def _session_request(body: CreateSession, domain: str) -> SessionRequest:
         bootstrap_script=body.bootstrap_script,
         callback_url=body.callback_url,
         reuse=body.reuse,
+        starts_at=body.starts_at,
+        batch_timeout=body.batch_timeout,
+        dependencies=tuple(body.dependencies or ()),
     )
 
 
@@ -175,8 +198,10 @@ async def session_info(request: web.Request) -> web.Response:
 @routes.delete("/session/{session}")
 async def destroy_session(request: web.Request) -> web.Response:
     """End a session."""
-    forced = str((await read_parameters(request)).get("forced", "false")).lower() in {"true", "1", "yes"}
-    ended = await request.app[SESSIONS].destroy(request[PRINCIPAL], request.match_info["session"], forced=forced)
+    wish = DestroySession.model_validate(await read_parameters(request))
+    ended = await request.app[SESSIONS].destroy(
+        request[PRINCIPAL], request.match_info["session"], forced=wish.forced, recursive=wish.recursive
+    )
     word = "cancelled" if ended.status is SessionStatus.CANCELLED else "terminated"
     return json_response({"stats": {"status": word}})
 
@@ -186,6 +211,23 @@ async def restart_session(request: web.Request) -> web.Response:
     """Replace a running session's containers, and answer when it runs again."""
     await request.app[SESSIONS].restart(request[PRINCIPAL], request.match_info["session"])
     return web.Response(status=204)
+
+
+@routes.get("/session/{session}/dependency-graph")
+async def dependency_graph(request: web.Request) -> web.Response:
+    """Tell what the session depends on, as a tree."""
+    tree = await request.app[SESSIONS].dependency_graph(request[PRINCIPAL], request.match_info["session"])
+    return json_response(_tree(tree))
+
+
+def _tree(node: DependencyNode) -> dict[str, object]:
+    return {
+        "session_id": str(node.session.id),
+        "session_name": node.session.name,
+        "status": f"KernelStatus.{node.session.main_kernel.status.value}",
+        "status_changed": str(node.session.main_kernel.status_changed),
+        "depends_on": [_tree(parent) for parent in node.depends_on],
+    }
 
 
 @routes.post("/session/{session}/rename")

@@ -43,8 +43,10 @@ def session(number: int, *kernels: ResourceSlots, priority: int = 10, mode: str 
         architecture="x86_64",
         cluster_mode=ClusterMode(mode),
         access_key="AK",
+        user=UUID(int=2),
         domain="default",
         project=UUID(int=0),
+        pending_since=NOW,
         kernels=tuple(KernelRequest(UUID(int=number * 1000 + i), k) for i, k in enumerate(kernels)),
     )
 

@@ -9,7 +9,7 @@ from tests.unit.manager.sessions_made import LATER, SLOTS, pending, running, sub
 from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import MAX_REPLACED, Session, SessionNotRunningError, check_environ
+from caravan_manager.sessions.model import MAX_REPLACED, Checks, Session, SessionNotRunningError, check_environ
 
 
 def test_a_batch_session_goes_from_pending_to_success() -> None:
@@ -19,7 +19,7 @@ def test_a_batch_session_goes_from_pending_to_success() -> None:
     assert (ended.status, ended.result, ended.status_info) == (
         SessionStatus.TERMINATED,
         SessionResult.SUCCESS,
-        "task-done",
+        "task-finished",
     )
     assert list(ended.status_history) == [
         "PENDING",
@@ -135,10 +135,14 @@ def test_only_a_running_session_can_be_renamed() -> None:
 
 
 def test_the_reason_for_waiting_is_where_clients_look_for_it() -> None:
-    waiting = pending().waiting("no-available-instances", ["node1"])
-    assert waiting.status_info == "no-available-instances"
-    assert waiting.status_data["scheduler"]["failed_predicates"] == [{"name": "no-available-instances", "msg": "node1"}]
-    assert submitted(pending()).waiting("x", []).status_info == ""
+    checks = Checks((("concurrency", "no more than 1"),), ("dependencies",))
+    waiting = pending().waiting("predicate-checks-failed", checks, LATER)
+    assert waiting.status_info == "predicate-checks-failed"
+    told = waiting.status_data["scheduler"]
+    assert told["failed_predicates"] == [{"name": "concurrency", "msg": "no more than 1"}]
+    assert (told["passed_predicates"], told["retries"]) == ([{"name": "dependencies"}], 1)
+    assert waiting.waiting("predicate-checks-failed", checks, LATER).status_data["scheduler"]["retries"] == 2
+    assert submitted(pending()).waiting("x", checks, LATER).status_info == ""
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=B", "1A", "A\nB", "BACKENDAI_USER_UUID", "ÄRGER", "A.B"])

@@ -1,0 +1,1 @@
+"""Quotas: how much of the slots, and how many sessions, a keypair, user, project or domain may have."""

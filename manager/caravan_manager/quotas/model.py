@@ -1,0 +1,84 @@
+"""Limits of slots and sessions as values, and what they leave. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from caravan_common.errors import QuotaExceededError
+from caravan_common.slots import ResourceSlots
+
+
+class HolderKind(StrEnum):
+    """Who has a quota. ``SYSTEM_KEYPAIR`` is a keypair with regard to its system (SFTP) sessions only."""
+
+    KEYPAIR = "keypair"
+    SYSTEM_KEYPAIR = "system-keypair"
+    USER = "user"
+    PROJECT = "project"
+    DOMAIN = "domain"
+
+
+Holder = tuple[HolderKind, str]
+"""A quota's holder: its kind, and the access key, UUID or domain name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLimit:
+    """The most of each slot. A slot that is absent is free, or with ``others_are_free`` False not to be had at all."""
+
+    slots: ResourceSlots
+    others_are_free: bool = True
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, object] | None, default_for_unspecified: str = "UNLIMITED") -> "SlotLimit":
+        """Read a policy's slots; None as an amount is an absent slot. Raises InvalidParametersError."""
+        given = {name: amount for name, amount in (raw or {}).items() if amount is not None}
+        return cls(ResourceSlots.parse(given), others_are_free=default_for_unspecified == "UNLIMITED")
+
+    def excess(self, wanted: ResourceSlots) -> tuple[str, ...]:
+        """Return the names of the slots of which ``wanted`` has more than the limit, in alphabetical order."""
+        return tuple(sorted(name for name, amount in wanted.items() if amount > self._most(name)))
+
+    def _most(self, name: str) -> Decimal:
+        return self.slots.get(name, Decimal("Infinity") if self.others_are_free else Decimal(0))
+
+
+NO_LIMIT = SlotLimit(ResourceSlots())
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one holder may have at a time; None means any number of sessions."""
+
+    holder: Holder
+    slots: SlotLimit = NO_LIMIT
+    sessions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What a keypair may ask for and have waiting; None means no limit."""
+
+    containers: int
+    pending_sessions: int | None
+    pending_slots: SlotLimit | None
+
+    @property
+    def limit_the_queue(self) -> bool:
+        """Whether the waiting sessions must be counted at all."""
+        return self.pending_sessions is not None or self.pending_slots is not None
+
+    def check_containers(self, wanted: int) -> None:
+        """Raise QuotaExceededError when a session of so many containers may not be made."""
+        if wanted > self.containers:
+            raise QuotaExceededError(f"You cannot create session with more than {self.containers} containers.")
+
+    def check_queue(self, sessions: int, slots: ResourceSlots) -> None:
+        """Raise QuotaExceededError when so many sessions with so many slots, the new one included, may not wait."""
+        if self.pending_sessions is not None and sessions > self.pending_sessions:
+            raise QuotaExceededError(f"You cannot create more than {self.pending_sessions} pending session(s).")
+        if self.pending_slots is not None and (excess := self.pending_slots.excess(slots)):
+            raise QuotaExceededError(
+                "Your pending session quota is exceeded.", slots=list(excess), limit=self.pending_slots.slots.to_json()
+            )

@@ -1,0 +1,83 @@
+"""The SQL of quotas. Each function takes the open transaction and returns values."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+
+from caravan_manager.db.engine import AnyRow, Transaction
+from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, users
+from caravan_manager.quotas.model import HolderKind, QueueLimits, Quota, SlotLimit
+
+policies = keypair_resource_policies
+
+
+async def get_queue_limits(tx: Transaction, access_key: str) -> QueueLimits:
+    """Return what the keypair's policy says of new sessions."""
+    wanted = select(
+        policies.c.max_containers_per_session,
+        policies.c.max_pending_session_count,
+        policies.c.max_pending_session_resource_slots,
+    ).join_from(keypairs, policies, keypairs.c.resource_policy == policies.c.name)
+    row = (await tx.execute(wanted.where(keypairs.c.access_key == access_key))).one()
+    pending_slots = row.max_pending_session_resource_slots
+    return QueueLimits(
+        containers=row.max_containers_per_session,
+        pending_sessions=row.max_pending_session_count,
+        pending_slots=SlotLimit.parse(pending_slots) if pending_slots else None,
+    )
+
+
+async def lock_queue(tx: Transaction, access_key: str) -> None:
+    """Let only this transaction add to the keypair's waiting sessions until it ends."""
+    locked = select(keypairs.c.access_key).where(keypairs.c.access_key == access_key).with_for_update(key_share=True)
+    await tx.execute(locked)
+
+
+async def list_quotas_of_keypairs(tx: Transaction, access_keys: Sequence[str]) -> list[Quota]:
+    """Return the quotas of keypairs: of all their sessions but system ones, and of system sessions."""
+    wanted = (
+        select(keypairs.c.access_key, policies)
+        .join_from(keypairs, policies, keypairs.c.resource_policy == policies.c.name)
+        .where(keypairs.c.access_key.in_(access_keys))
+        .order_by(keypairs.c.access_key)
+    )
+    quotas: list[Quota] = []
+    for row in await tx.execute(wanted):
+        sessions, system = row.max_concurrent_sessions, row.max_concurrent_sftp_sessions
+        quotas.append(Quota((HolderKind.KEYPAIR, row.access_key), _slots(row), sessions if sessions > 0 else None))
+        quotas.append(Quota((HolderKind.SYSTEM_KEYPAIR, row.access_key), sessions=system if system > 0 else None))
+    return quotas
+
+
+async def list_quotas_of_users(tx: Transaction, user_ids: Sequence[UUID]) -> list[Quota]:
+    """Return the quotas of users, over all their keypairs: the slots of each one's main keypair's policy."""
+    wanted = (
+        select(users.c.id, policies)
+        .join_from(users, keypairs, keypairs.c.access_key == users.c.main_access_key)
+        .join(policies, keypairs.c.resource_policy == policies.c.name)
+        .where(users.c.id.in_(user_ids))
+        .order_by(users.c.id)
+    )
+    return [Quota((HolderKind.USER, str(row.id)), _slots(row)) for row in await tx.execute(wanted)]
+
+
+async def list_quotas_of_tenants(
+    tx: Transaction, project_ids: Sequence[UUID], domain_names: Sequence[str]
+) -> list[Quota]:
+    """Return the quotas of projects and of domains."""
+    mine = select(projects.c.id, projects.c.total_resource_slots).where(projects.c.id.in_(project_ids))
+    theirs = select(domains.c.name, domains.c.total_resource_slots).where(domains.c.name.in_(domain_names))
+    of_projects = [
+        Quota((HolderKind.PROJECT, str(row.id)), SlotLimit.parse(row.total_resource_slots))
+        for row in await tx.execute(mine.order_by(projects.c.id))
+    ]
+    of_domains = [
+        Quota((HolderKind.DOMAIN, row.name), SlotLimit.parse(row.total_resource_slots))
+        for row in await tx.execute(theirs.order_by(domains.c.name))
+    ]
+    return [*of_projects, *of_domains]
+
+
+def _slots(row: AnyRow) -> SlotLimit:
+    return SlotLimit.parse(row.total_resource_slots, row.default_for_unspecified)

@@ -1,0 +1,36 @@
+"""The graph of what a session depends on, as a tree. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from caravan_manager.sessions.model import Session
+
+Edge = tuple[UUID, UUID]
+"""A session, and one that it depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyNode:
+    """A session in the tree. What several depend on is spread out where it is first met, and named elsewhere."""
+
+    session: Session
+    depends_on: tuple["DependencyNode", ...]
+
+
+def dependency_tree(root: UUID, edges: Iterable[Edge], sessions: Mapping[UUID, Session]) -> DependencyNode:
+    """Return the tree below ``root``, parents by name; ends of edges that ``sessions`` lacks are left out."""
+    parents: defaultdict[UUID, list[Session]] = defaultdict(list)
+    for child, parent in edges:
+        if parent in sessions:
+            parents[child].append(sessions[parent])
+    return _spread(sessions[root], parents, set())
+
+
+def _spread(session: Session, parents: Mapping[UUID, list[Session]], seen: set[UUID]) -> DependencyNode:
+    if session.id in seen:
+        return DependencyNode(session, ())
+    seen.add(session.id)
+    wanted = sorted(parents.get(session.id, ()), key=lambda parent: (parent.name, parent.created_at))
+    return DependencyNode(session, tuple(_spread(parent, parents, seen) for parent in wanted))
