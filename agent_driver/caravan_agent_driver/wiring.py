@@ -15,6 +15,7 @@ from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.networks import SessionNetworks
 from caravan_agent_driver.events import RedisStreams, Reporter
 from caravan_agent_driver.kernels.cleanup import Cleanup
+from caravan_agent_driver.kernels.inside import InsideMounts
 from caravan_agent_driver.kernels.logs import KernelLogs
 from caravan_agent_driver.kernels.preparation import Preparation
 from caravan_agent_driver.kernels.scratch import Scratch
@@ -56,16 +57,17 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
     volumes = {name: section.path for name, section in config.volumes.items()}
     network = SessionNetwork(SessionNetworks(engine, config.cluster, config.network_pool, SUBNET_PREFIX), store)
     logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(container_log, engine), background)
+    mounts = BindMounts(volumes, (config.uid, config.gid))
     preparation = Preparation(
         store,
         scratch,
-        BindMounts(volumes, (config.uid, config.gid)),
+        mounts,
         network,
         background,
         limits.prepare_wait_seconds,
     )
     cleanup = Cleanup(store, engine, scratch, network, logs)
-    watcher = Watcher(store, engine, logs, background)
+    watcher = Watcher(store, engine, logs, InsideMounts(store, engine, mounts), background)
     token = config.api.token.get_secret_value()
     return Agent(
         config=config,

@@ -110,6 +110,17 @@ async def find_container(engine: Engine, kernel: UUID, container: str) -> Contai
         raise
 
 
+async def find_process(engine: Engine, container: str) -> int | None:
+    """Return the ID, on this machine, of the container's first process; None when it does not run."""
+    try:
+        state = (await engine.call("GET", f"/containers/{container}/json"))["State"]
+    except DockerError as err:
+        if err.docker_status == 404:
+            return None
+        raise
+    return state["Pid"] if state["Running"] and state["Pid"] > 0 else None
+
+
 async def kill_container(engine: Engine, container: str) -> None:
     """Kill the container; one that is gone or ended is harmless."""
     await engine.call_if_there("POST", f"/containers/{container}/kill")

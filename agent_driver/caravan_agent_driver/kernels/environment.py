@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from caravan_agent_driver.mounts.bind import outside_home
 from caravan_common.errors import InvalidParametersError
 from caravan_common.wire.agent import KernelSpec
 
@@ -64,6 +65,9 @@ def configuration_files(spec: KernelSpec, uid: int, gid: int) -> dict[str, bytes
     """Return every file of /home/config by its path there."""
     files = environment_files(complete_environment(spec.environ, uid, gid))
     files["resource.txt"] = resource_text(spec).encode()
+    outside = outside_home(spec.mounts)
+    if outside:
+        files["mounts.txt"] = "".join(f"{mount.target}\n" for mount in outside).encode()
     if spec.startup_command is not None:
         files["startup.sh"] = spec.startup_command.encode()
     if spec.bootstrap_script is not None:

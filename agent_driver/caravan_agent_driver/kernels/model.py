@@ -131,7 +131,12 @@ class Kernel:
             raise self._refuse(f"ended by container {container[:12]}")
         if self.phase is not Phase.RUNNING:
             return self
-        return replace(self, phase=Phase.TERMINATED, exit_code=exit_code, reason=reason, ended=at, touched=at)
+        why = self.reason or reason
+        return replace(self, phase=Phase.TERMINATED, exit_code=exit_code, reason=why, ended=at, touched=at)
+
+    def blamed(self, reason: str) -> "Kernel":
+        """The agent is about to end the kernel's container, for this reason."""
+        return replace(self, reason=reason)
 
     def abandoned(self, reason: str, now: datetime) -> "Kernel":
         """The kernel will not run, or nobody can say any more how it ended. One that ended already stays as it is."""

@@ -149,4 +149,4 @@ class Preparation:
 
     def _is_complete(self, kernel: Kernel) -> bool:
         mounts = [] if kernel.spec is None else kernel.spec.mounts
-        return self.scratch.is_complete(kernel.kernel, [below_home(mount.target) for mount in mounts])
+        return self.scratch.is_complete(kernel.kernel, below_home(mounts))

@@ -14,6 +14,7 @@ from caravan_agent_driver.docker.containers import (
     list_kernel_containers,
 )
 from caravan_agent_driver.docker.engine import DockerError, Engine
+from caravan_agent_driver.kernels.inside import InsideMounts
 from caravan_agent_driver.kernels.logs import KernelLogs
 from caravan_agent_driver.kernels.model import Kernel, KernelMoveError, Phase
 from caravan_agent_driver.kernels.store import KernelStore
@@ -44,10 +45,13 @@ def replay_from(kernels: list[Kernel], now: datetime) -> datetime:
 class Watcher:
     """Follows Docker for the kernels of the store."""
 
-    def __init__(self, store: KernelStore, engine: Engine, logs: KernelLogs, background: Background) -> None:
+    def __init__(
+        self, store: KernelStore, engine: Engine, logs: KernelLogs, inside: InsideMounts, background: Background
+    ) -> None:
         self._store = store
         self._engine = engine
         self._logs = logs
+        self._inside = inside
         self._background = background
         self._out_of_memory: set[UUID] = set()
         self.connected = False
@@ -131,6 +135,7 @@ class Watcher:
             return
         if known.phase is not Phase.CLEANED:
             self._logs.follow(kernel, container)
+            self._background.spawn(self._inside.ensure(kernel, container))
 
     def _ended(self, kernel: UUID, container: str, at: datetime, exit_code: int | None, reason: str) -> None:
         known = self._store.find(kernel)

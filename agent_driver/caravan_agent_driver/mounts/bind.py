@@ -1,21 +1,26 @@
-"""Mount a virtual folder of a local volume into a kernel's scratch folder with a bind mount."""
+"""Mount a virtual folder of a local volume with a bind mount: into a kernel's scratch folder, or where it is asked."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from caravan_agent_driver.mounts import paths, syscalls
 from caravan_common.errors import CaravanError, InvalidParametersError
 from caravan_common.ids import folder_path
+from caravan_common.mount_points import HOME, check_mount_point
 from caravan_common.wire.agent import Mount
 
-HOME = PurePosixPath("/home/work")
+
+def below_home(mounts: Iterable[Mount]) -> list[PurePosixPath]:
+    """Return where the mounts that are in the kernel's home lie below it."""
+    return [mount.target.relative_to(HOME) for mount in mounts if mount.target.is_relative_to(HOME)]
 
 
-def below_home(target: PurePosixPath) -> PurePosixPath:
-    """Return where ``target`` lies below the kernel's home. Raises InvalidParametersError for any other place."""
-    if not target.is_relative_to(HOME) or target == HOME or ".." in target.parts:
-        raise InvalidParametersError(f"a folder can be mounted below {HOME} only, not at {target}", target=str(target))
-    return target.relative_to(HOME)
+def outside_home(mounts: Iterable[Mount]) -> list[Mount]:
+    """Return the mounts that are elsewhere, so that one below another comes after it."""
+    outside = [mount for mount in mounts if not mount.target.is_relative_to(HOME)]
+    return sorted(outside, key=lambda mount: (len(mount.target.parts), str(mount.target)))
 
 
 class BindMounts:
@@ -27,7 +32,7 @@ class BindMounts:
 
     def check(self, mount: Mount) -> None:
         """Raise InvalidParametersError when this node cannot mount it, whatever the disks hold."""
-        below_home(mount.target)
+        check_mount_point(mount.target)
         if mount.volume not in self._volumes:
             raise InvalidParametersError(f"this node has no volume {mount.volume}", volume=mount.volume)
         if mount.subpath.is_absolute() or ".." in mount.subpath.parts:
@@ -38,16 +43,37 @@ class BindMounts:
             raise InvalidParametersError(f"{mount.quota_scope!r} is not a quota scope", folder=mount.name) from err
 
     def mount(self, mount: Mount, home: Path) -> None:
-        """Mount the folder below ``home``, the host's side of the kernel's home. Blocks."""
+        """Mount the folder below ``home``, the host's side of the kernel's home. Blocks.
+
+        For a folder that goes elsewhere this only says whether it is there.
+        """
+        with self._source(mount) as source:
+            if mount.target.is_relative_to(HOME):
+                with (
+                    paths.opened_root(home) as root,
+                    paths.made_below(root, mount.target.relative_to(HOME), self._owner) as target,
+                ):
+                    tree = syscalls.detached(source, read_only=mount.permission == "ro")
+                    try:
+                        syscalls.attach(tree, target)
+                    finally:
+                        os.close(tree)
+
+    def detached(self, mount: Mount) -> int:
+        """Return the folder as a mount that is nowhere yet: a descriptor, the caller's to close. Blocks."""
+        with self._source(mount) as source:
+            return syscalls.detached(source, read_only=mount.permission == "ro")
+
+    @contextmanager
+    def _source(self, mount: Mount) -> Generator[int]:
+        """Open what is to be mounted. What goes wrong with it, or with mounting it, is the folder's error."""
         source_path = folder_path(mount.quota_scope, mount.folder)
         try:
             with (
                 paths.opened_root(self._volumes[mount.volume]) as volume,
                 paths.opened_below(volume, source_path) as folder,
                 paths.opened_below(folder, mount.subpath) as source,
-                paths.opened_root(home) as root,
-                paths.made_below(root, below_home(mount.target), self._owner) as target,
             ):
-                syscalls.bind(source, target, read_only=mount.permission == "ro")
+                yield source
         except (OSError, CaravanError) as err:
             raise InvalidParametersError(f"cannot mount the folder {mount.name}: {err}", folder=mount.name) from err

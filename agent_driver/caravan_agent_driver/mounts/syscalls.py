@@ -21,6 +21,7 @@ _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 0x1, 0x2, 0x4
 _MS_PRIVATE = 1 << 18
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -80,25 +81,37 @@ def _restrict(tree: int, *, read_only: bool) -> None:
     _checked(result, "mount_setattr")
 
 
-def bind(source: int, target: int, *, read_only: bool) -> None:
-    """Show the directory open as ``source`` at the directory open as ``target``: nodev, nosuid, private.
+def detached(source: int, *, read_only: bool) -> int:
+    """Return a mount of the directory open as ``source`` that is nowhere yet: nodev, nosuid, private; a descriptor.
 
-    The mount is restricted before anyone can see it. Flags that the source's mount has stay.
+    So it is restricted before anyone can see it. Flags that the source's mount has stay.
     """
     tree = _clone(source)
     try:
         _restrict(tree, read_only=read_only)
-        result = _libc.syscall(
-            ctypes.c_long(_MOVE_MOUNT),
-            ctypes.c_int(tree),
-            ctypes.c_char_p(b""),
-            ctypes.c_int(target),
-            ctypes.c_char_p(b""),
-            ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH),
-        )
-        _checked(result, "move_mount")
-    finally:
+    except OSError:
         os.close(tree)
+        raise
+    return tree
+
+
+def attach(tree: int, target: int) -> None:
+    """Show a detached mount at the directory open as ``target``, which is in the mount namespace of this thread."""
+    result = _libc.syscall(
+        ctypes.c_long(_MOVE_MOUNT),
+        ctypes.c_int(tree),
+        ctypes.c_char_p(b""),
+        ctypes.c_int(target),
+        ctypes.c_char_p(b""),
+        ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH),
+    )
+    _checked(result, "move_mount")
+
+
+def enter_mount_namespace(namespace: int) -> None:
+    """Let this thread see the mounts of another namespace (a descriptor), for good: root and working folder as well."""
+    _checked(_libc.unshare(ctypes.c_int(_CLONE_FS)), "unshare")
+    _checked(_libc.setns(ctypes.c_int(namespace), ctypes.c_int(_CLONE_NEWNS)), "setns")
 
 
 def unmount(path: Path, *, lazily: bool = False) -> None:

@@ -65,6 +65,28 @@ wait_forever() {
     done
 }
 
+is_mounted() {
+    while read -r _ _ _ _ point _; do
+        [ "$point" = "$1" ] && return 0
+    done </proc/self/mountinfo
+    return 1
+}
+
+# The agent mounts folders outside of /home/work when it sees that root was given up: nothing of root's lies behind them.
+wait_for_mounts() {
+    tries=0
+    while IFS= read -r target || [ -n "$target" ]; do
+        until is_mounted "$target"; do
+            tries=$((tries + 1))
+            if [ "$tries" -gt 900 ]; then
+                say "nobody mounted $target"
+                exit 125
+            fi
+            sleep 0.05 2>/dev/null || sleep 1
+        done
+    done <"$config/mounts.txt"
+}
+
 # The environment becomes arguments of env(1): no variable of this shell is touched, whatever its name.
 run_as_user() {
     set --
@@ -76,6 +98,7 @@ run_as_user() {
         value=$(cat "$file" && printf x)
         set -- "$@" "${file##*/}=${value%x}"
     done
+    if [ -f "$config/mounts.txt" ]; then wait_for_mounts; fi
     cd /home/work || exit 125
     if [ -f "$config/bootstrap.sh" ]; then
         env "$@" /bin/sh "$config/bootstrap.sh" || say "the bootstrap script ended with $?"

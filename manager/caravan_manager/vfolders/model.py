@@ -127,7 +127,7 @@ class Host:
 class MountRequest:
     """A folder that somebody wants in a session: by name or ID, and where.
 
-    ``subpath`` is below the folder. ``target`` is below ``/home/work`` (None: ``/home/work/<name>``), and
+    ``subpath`` is below the folder. ``target`` is absolute, or below ``/home/work`` (None: its name), and
     ``permission`` one of ``ro``, ``rw`` and ``wd`` (None: what the folder allows).
     """
 

@@ -6,15 +6,13 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from caravan_common.errors import InvalidParametersError
+from caravan_common.mount_points import HOME, LONGEST, check_mount_point
 from caravan_common.states import FolderPermission
 from caravan_manager.sessions.model import SessionMount
 from caravan_manager.vfolders.model import USABLE, MountRequest, VFolder, VFolderNotFoundError
 
-HOME = PurePosixPath("/home/work")
 MAX_MOUNTS = 50
-MAX_PATH = 255
 
-_PART = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RESERVED = re.compile(r"\.terminfo|\.jupyter|\.tmux\.conf|\.ssh|\.[a-z0-9]+rc|\.[a-z0-9]+_profile", re.IGNORECASE)
 
 
@@ -42,20 +40,17 @@ def mount(folder: VFolder, request: MountRequest) -> SessionMount:
 def target(text: str) -> PurePosixPath:
     """Return the mount point that a user wrote; a relative one is below ``/home/work``.
 
-    Raises InvalidParametersError for one that is elsewhere, not normalized, or reserved.
+    Raises InvalidParametersError for one that is not normalized, or reserved for the system or for Caravan.
     """
-    below = text.removeprefix(f"{HOME}/")
-    if text.startswith("/") and below == text:
-        raise InvalidParametersError(f"folders are mounted below {HOME}; {text!r} is not")
-    parts = below.split("/")
-    if len(text) > MAX_PATH or any(not _PART.fullmatch(part) or part in {".", ".."} for part in parts):
-        raise InvalidParametersError(
-            f"{text[:MAX_PATH]!r} cannot be a mount point: between single slashes write names of letters, digits, "
-            "'.', '_' and '-'"
-        )
-    if _RESERVED.fullmatch(parts[0]):
-        raise InvalidParametersError(f"{parts[0]} is reserved for internal operations.")
-    return HOME.joinpath(*parts)
+    path = PurePosixPath(text) if text.startswith("/") else HOME / text
+    if str(path) != (text if text.startswith("/") else f"{HOME}/{text}"):
+        raise InvalidParametersError(f"{text[:LONGEST]!r} cannot be a mount point: write it without '//' and '.'")
+    check_mount_point(path)
+    if path.is_relative_to(HOME):
+        first = path.relative_to(HOME).parts[0]
+        if _RESERVED.fullmatch(first):
+            raise InvalidParametersError(f"{first} is reserved for internal operations.")
+    return path
 
 
 def subpath(text: str) -> PurePosixPath:

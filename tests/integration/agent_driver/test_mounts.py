@@ -1,6 +1,6 @@
 """Virtual folders in a kernel: seen as they were asked for, never beyond their folder, never harmed by cleaning."""
 
-# ruff: noqa: ASYNC221, ASYNC240 - a test may block, and it looks again and again
+# ruff: noqa: ASYNC110, ASYNC221, ASYNC240 - a test may block, and it looks again and again
 
 import asyncio
 import subprocess
@@ -169,3 +169,95 @@ async def test_what_a_kernel_made_in_its_home_is_removed_whatever_it_is(node) ->
     assert victim.read_text() == "stays"
     assert await node.left_of(spec) == []
     assert not Path(node.config.state_dir / "scratches" / str(spec.kernel)).exists()
+
+
+async def test_a_folder_outside_of_home_is_mounted_in_the_container_and_nowhere_else(node) -> None:
+    data, files = node.folder("data", "ro", target="/data")
+    deep, deep_files = node.folder("deep", target="/mnt/sets/a", subpath="part")
+    (deep_files / "part").mkdir(mode=0o777)
+    (files / "x").write_text("content\n")
+    command = (
+        "cat /data/x; touch /data/y 2>/dev/null || echo refused; touch /mnt/sets/a/z && echo written; "
+        "grep -c ' /data ' /proc/self/mountinfo; grep ' /data ' /proc/self/mountinfo"
+    )
+    spec = node.spec(startup_command=command, mounts=[data, deep])
+    (deep_files / "part").chmod(0o777)
+
+    text = await _output(node, spec)
+
+    lines = text.splitlines()
+    assert lines[:4] == ["content", "refused", "written", "1"]
+    assert {"ro", "nosuid", "nodev"} <= set(lines[4].split(" ")[5].split(","))
+    assert (deep_files / "part" / "z").exists()
+    assert str(files) not in Path("/proc/self/mountinfo").read_text()
+    assert await node.left_of(spec) == []
+
+
+async def test_no_users_folder_lies_in_the_way_of_roots_programs(node) -> None:
+    tools, files = node.folder("tools", target="/usr/local/bin")
+    for name in ("setpriv", "id", "chroot"):
+        (files / name).write_text('#!/bin/sh\nid -u >> /home/work/who\nexec /bin/$(basename $0) "$@"\n')
+        (files / name).chmod(0o755)
+    command = "cat /proc/self/mountinfo | grep -c /usr/local/bin; cat who 2>/dev/null; echo done"
+
+    text = await _output(node, node.spec(startup_command=command, mounts=[tools]))
+
+    assert text == "1\ndone\n"
+
+
+async def test_a_second_container_has_the_folder_outside_of_home_too(node) -> None:
+    data, files = node.folder("data", target="/data")
+    spec = node.spec(startup_command="echo x >> /data/runs; sleep 600 & wait", mounts=[data])
+    await node.prepare(spec)
+    for number in (1, 2):
+        container = await node.run(spec)
+        async with asyncio.timeout(20):
+            while not (files / "runs").exists() or len((files / "runs").read_text().split()) < number:
+                await asyncio.sleep(0.02)
+        await node.engine.call("POST", f"/containers/{container}/stop", {"t": "5"})
+        await node.remove(container)
+    await node.hook("cleanup", spec.kernel)
+    assert await node.left_of(spec) == []
+
+
+async def test_an_agent_that_was_away_mounts_what_a_container_waits_for(node) -> None:
+    data, files = node.folder("data", target="/data")
+    spec = node.spec(startup_command="cat /data/x", mounts=[data])
+    (files / "x").write_text("content\n")
+    await node.prepare(spec)
+    await node.stop()
+    container = await node.run(spec)
+    await asyncio.sleep(0.3)
+    await node.start()
+
+    await node.engine.call("POST", f"/containers/{container}/wait")
+    await node.until(spec.kernel, "kernel_started", "kernel_terminated")
+    assert await node.log(spec.kernel) == "content\n"
+    await node.remove(container)
+    await node.hook("cleanup", spec.kernel)
+
+
+async def test_a_target_that_the_image_leads_elsewhere_ends_the_kernel_with_the_reason(node) -> None:
+    data, _ = node.folder("data", target="/link/data")
+    spec = node.spec(image="caravan-test/linked:1", startup_command="echo never", mounts=[data])
+    subprocess.run(["docker", "build", "-q", "-t", spec.image, "-"], check=True, capture_output=True, text=True,
+                   input="FROM caravan-test/busybox:3\nRUN ln -s /etc /link\n")  # fmt: skip
+    await node.prepare(spec)
+    container = await node.run(spec)
+
+    _, ended = await node.until(spec.kernel, "kernel_started", "kernel_terminated", seconds=30)
+    assert "symbolic link" in ended.reason
+    assert "never" not in await node.log(spec.kernel)
+    await node.remove(container)
+    await node.hook("cleanup", spec.kernel)
+    assert await node.left_of(spec) == []
+
+
+async def test_a_folder_that_is_not_there_is_said_before_the_container_runs(node) -> None:
+    data, _ = node.folder("data", target="/data", subpath="missing")
+    spec = node.spec(startup_command="true", mounts=[data])
+    assert (await node.announce(spec))[0] == 202
+    status, said = await node.hook("prepare", spec.kernel)
+    assert status == 1
+    assert "cannot mount the folder data" in said
+    await node.hook("cleanup", spec.kernel)

@@ -45,7 +45,7 @@ Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 class MountOptions(BaseModel):
     """What else is said of one mount."""
 
-    permission: str | None = None
+    permission: str | None = Field(default=None, validation_alias=_either("permission", "perm"))
     subpath: str | None = None
 
 
@@ -55,9 +55,12 @@ class SessionConfig(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     mounts: list[str] | None = None
-    mount_ids: list[str] | None = None
-    mount_map: Mapping = {}
-    mount_options: dict[str, MountOptions] | None = None
+    mount_ids: list[str] | None = Field(default=None, validation_alias=_either("mount_ids", "mountIds"))
+    mount_map: Mapping = Field(default={}, validation_alias=_either("mount_map", "mountMap"))
+    mount_id_map: Mapping = Field(default={}, validation_alias=_either("mount_id_map", "mountIdMap"))
+    mount_options: dict[str, MountOptions] | None = Field(
+        default=None, validation_alias=_either("mount_options", "mountOptions")
+    )
     environ: Mapping = {}
     resources: Mapping = {}
     resource_opts: Mapping = Field(default={}, validation_alias=_either("resource_opts", "resourceOpts"))
@@ -171,7 +174,8 @@ def _mount(key: str, config: SessionConfig) -> MountRequest:
     name, _, subpath = key.partition("/")
     given = config.mount_options or {}
     options = given.get(key) or given.get(name) or MountOptions()
-    target = config.mount_map.get(key) or config.mount_map.get(name)
+    targets = config.mount_map | config.mount_id_map
+    target = targets.get(key) or targets.get(name)
     return MountRequest(
         name=name,
         subpath=subpath or options.subpath or ".",

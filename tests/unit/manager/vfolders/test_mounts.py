@@ -52,16 +52,53 @@ def test_a_target_is_taken_absolute_or_below_home(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["/", "/etc", "/home", "/home/work", "/home/workshop", "/opt/kernel", "/var/run/docker.sock"]
+    "text",
+    ["/data", "/mnt/sets/a", "/opt/models", "/home/linuxbrew/.linuxbrew", "/home/workshop", "/usr/local/share/x"],
 )
-def test_targets_outside_the_home_directory_are_refused(text: str) -> None:
-    with pytest.raises(InvalidParametersError, match="below /home/work"):
+def test_a_target_may_be_elsewhere_in_the_container(text: str) -> None:
+    assert target(text) == PurePosixPath(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "/bin",
+            "/boot",
+            "/dev",
+            "/etc",
+            "/lib",
+            "/lib64",
+            "/media",
+            "/mnt",
+            "/opt",
+            "/proc",
+            "/root",
+            "/run",
+            "/sbin",
+        ),
+        *("/srv", "/sys", "/tmp", "/usr", "/var", "/home", "/home/work", "/home/config", "/opt/kernel"),
+        *("/etc/passwd", "/dev/shm", "/proc/1", "/home/config/ssh", "/opt/kernel/x", "/var/run/docker.sock", "/lib/x"),
+    ],
+)
+def test_targets_where_the_system_or_caravan_lies_are_refused(text: str) -> None:
+    with pytest.raises(InvalidParametersError, match="reserved for internal path"):
         target(text)
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        "/",
+        "//etc",
+        "/../etc",
+        "/data/../etc",
+        "/data/",
+        "/data/./x",
+        "/da ta",
+        "/${NOMAD_TOKEN}",
+        "/{{x}}",
+        "",
         "/home/work/",
         "/home/work//a",
         "/home/work/a/",
