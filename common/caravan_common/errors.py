@@ -61,13 +61,17 @@ class UnsignedRequestError(InvalidAuthParametersError):
     """A request without a usable date, as one that was not signed at all."""
 
 
-class UnsupportedVersionError(CaravanError):
-    """The client speaks a version of the protocol that is unknown or too old."""
+class BadRequestError(CaravanError):
+    """The request makes no sense, though each of its parameters may."""
 
     status = 400
     slug = "generic-bad-request"
     title = "Bad request."
     code = "api_generic_bad-request"
+
+
+class UnsupportedVersionError(BadRequestError):
+    """The client speaks a version of the protocol that is unknown or too old."""
 
 
 class AuthorizationFailedError(CaravanError):

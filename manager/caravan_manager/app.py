@@ -55,6 +55,7 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.PROXIES] = proxies
     app[context.LIMITS] = services.limits
     app[ENGINE] = Engine(make_schema())
+    app[context.ACCOUNTS] = services.accounts
     app[context.PEOPLE] = services.people
     app[context.SESSIONS] = services.sessions
     app[context.VFOLDERS] = services.vfolders
@@ -62,11 +63,21 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.NODES] = services.nodes
     for table in (auth, sessions, folders, information, resources, door):
         app.add_routes(table.routes)
+    app.add_routes(_older_spellings())
     app.router.add_get("/health", health)
     app.on_response_prepare.append(_own_headers)
     if dialect.is_26:
         app.on_response_prepare.append(_reset_header)
     return app
+
+
+def _older_spellings() -> list[web.RouteDef]:
+    """Return the routes of sessions again under `/kernel`, which clients before API version 5 and npm's say."""
+    known = [route for route in sessions.routes if isinstance(route, web.RouteDef)]
+    return [
+        web.RouteDef(route.method, "/kernel" + route.path.removeprefix("/session"), route.handler, route.kwargs)
+        for route in known
+    ]
 
 
 def make_internal() -> web.Application:

@@ -1,5 +1,6 @@
 """What the manager's configuration file may say."""
 
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +75,18 @@ class StorageSection(Section):
     token: SecretStr
 
 
+class PeopleSection(Section):
+    """Rules of accounts."""
+
+    max_password_age_days: float | None = Field(default=None, gt=0)
+    """After so many days a password must be changed to log in; signed requests are not affected. None: never."""
+
+    @property
+    def max_password_age(self) -> timedelta | None:
+        """The same as a duration."""
+        return None if self.max_password_age_days is None else timedelta(days=self.max_password_age_days)
+
+
 class SchedulerSection(Section):
     """How often the scheduler looks without being woken, and how long things may take."""
 
@@ -108,3 +121,4 @@ class ManagerConfig(Section):
     agents: AgentsSection
     storage: dict[str, StorageSection]
     scheduler: SchedulerSection = SchedulerSection()
+    people: PeopleSection = PeopleSection()

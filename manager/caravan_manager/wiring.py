@@ -25,8 +25,10 @@ from caravan_manager.db.engine import Database, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
+from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
@@ -47,6 +49,7 @@ class Services:
     """What the doors call."""
 
     people: PeopleService
+    accounts: AccountsService
     sessions: SessionsService
     vfolders: VFoldersService
     images: ImagesService
@@ -118,8 +121,10 @@ def wire(config: ManagerConfig) -> Wired:
     me = f"{socket.gethostname()}-{os.getpid()}"
     cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
+    secrets = make_secret_keys(config.vault)
     services = Services(
-        people=PeopleService(begin, make_secret_keys(config.vault), CREDENTIALS_SECONDS),
+        people=PeopleService(begin, secrets, CREDENTIALS_SECONDS),
+        accounts=AccountsService(begin, secrets, LoginThrottle(redis), now, config.people.max_password_age),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
         vfolders=vfolders,
         images=ImagesService(begin),

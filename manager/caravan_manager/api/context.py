@@ -10,6 +10,7 @@ from caravan_manager.api.limits import RateLimits, Standing
 from caravan_manager.api.origin import TrustedProxies
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.sessions.service import SessionsService
@@ -20,6 +21,7 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
 """How the caller stands with the rate limit."""
 
+ACCOUNTS: web.AppKey[AccountsService] = web.AppKey("accounts", AccountsService)
 PEOPLE: web.AppKey[PeopleService] = web.AppKey("people", PeopleService)
 SESSIONS: web.AppKey[SessionsService] = web.AppKey("sessions", SessionsService)
 VFOLDERS: web.AppKey[VFoldersService] = web.AppKey("vfolders", VFoldersService)

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from caravan_common.errors import (
     PROBLEM_BASE,
     AuthorizationFailedError,
+    BadRequestError,
     CaravanError,
     InvalidParametersError,
     QuotaExceededError,
     UnsignedRequestError,
-    UnsupportedVersionError,
 )
 from caravan_common.http import invalid_parameters, json_response
 
@@ -37,7 +37,7 @@ _LISTING = frozenset(
 
 _IN_26: Mapping[type[CaravanError], tuple[int, type[CaravanError]]] = {
     UnsignedRequestError: (401, AuthorizationFailedError),
-    InvalidParametersError: (400, UnsupportedVersionError),
+    InvalidParametersError: (400, BadRequestError),
     QuotaExceededError: (400, QuotaExceededError),
 }
 """What 26.x answers in place of some errors: the status, and the error whose type, title and code it has."""

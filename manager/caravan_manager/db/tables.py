@@ -119,6 +119,7 @@ users = Table(
     Column("email", String(64), nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("need_password_change", Boolean, nullable=False, server_default=text("false")),
+    _moment("password_changed_at", default=True),
     Column("full_name", String(64), nullable=False, server_default=""),
     Column("description", String(500), nullable=False, server_default=""),
     Column("status", String(24), nullable=False, server_default="active"),

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -33,6 +33,14 @@ class UserNotFoundError(NotFoundError):
     """No user has this email address or ID."""
 
     object_name = "user"
+
+
+class PasswordExpiredError(AuthorizationFailedError):
+    """The password is right, and older than passwords may be."""
+
+    slug = "password-expired"
+    title = "Password has expired."
+    code = "user_auth_password-expired"
 
 
 class ProjectNotFoundError(NotFoundError):
@@ -135,6 +143,20 @@ class Credentials:
             raise AuthorizationFailedError("Not allowed IP address") from err
         if not any(client in network for network in _networks(self.allowed_client_ip)):
             raise AuthorizationFailedError(f"'{address}' is not allowed IP address")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a password is checked against: its hash, when it was set, and what it opens."""
+
+    credentials: Credentials
+    password_hash: str
+    password_changed_at: datetime
+
+    def must_be_fresh(self, max_age: timedelta | None, now: datetime) -> None:
+        """Raise PasswordExpiredError when the password is older than ``max_age``."""
+        if max_age is not None and self.password_changed_at + max_age < now:
+            raise PasswordExpiredError(f"Password expired on {self.password_changed_at + max_age}.")
 
 
 @lru_cache(maxsize=1000)

@@ -1,6 +1,7 @@
 """The SQL of domains, projects, users and keypairs. Each function takes the open transaction and returns values."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from caravan_manager.people.model import (
     Credentials,
     Domain,
     Keypair,
+    Login,
     Principal,
     Project,
     User,
@@ -56,6 +58,7 @@ _CREDENTIALS = (
         users.c.domain_name,
         users.c.resource_policy.label("user_resource_policy"),
         users.c.password_hash,
+        users.c.password_changed_at,
     )
     .join_from(keypairs, users, keypairs.c.user_id == users.c.id)
     .join(domains, users.c.domain_name == domains.c.name)
@@ -121,20 +124,49 @@ async def find_credentials_of_user(tx: Transaction, user: UUID) -> Credentials |
     return None if row is None else _credentials(row)
 
 
-async def find_login(tx: Transaction, domain: str, name: str) -> tuple[Credentials, str] | None:
-    """Return the credentials of a user (email or user name) with the main keypair, and the password's hash."""
+async def find_login(tx: Transaction, domain: str, name: str) -> Login | None:
+    """Return what the password of a user (email or user name) opens: the main keypair."""
     wanted = _CREDENTIALS.where(
         users.c.domain_name == domain,
         (users.c.email == name) | (users.c.username == name),
         keypairs.c.access_key == users.c.main_access_key,
     )
     row = (await tx.execute(wanted)).one_or_none()
-    return None if row is None else (_credentials(row), str(row.password_hash))
+    return None if row is None else Login(_credentials(row), row.password_hash, row.password_changed_at)
 
 
-async def set_password_hash(tx: Transaction, user: UUID, password_hash: str) -> None:
-    """Replace the hash of a user's password."""
-    await tx.execute(users.update().where(users.c.id == user).values(password_hash=password_hash))
+async def set_password_hash(tx: Transaction, user: UUID, password_hash: str) -> datetime:
+    """Replace the hash of a user's password. Returns when."""
+    changed = (
+        users.update()
+        .where(users.c.id == user)
+        .values(password_hash=password_hash, need_password_change=False, password_changed_at=func.now())
+        .returning(users.c.password_changed_at)
+    )
+    moment: datetime = (await tx.execute(changed)).scalar_one()
+    return moment
+
+
+async def set_full_name(tx: Transaction, user: UUID, full_name: str) -> None:
+    """Give a user another name."""
+    await tx.execute(users.update().where(users.c.id == user).values(full_name=full_name, modified_at=func.now()))
+
+
+async def deactivate(tx: Transaction, user: UUID) -> None:
+    """Make a user and all keypairs of theirs inactive."""
+    gone = {"status": UserStatus.INACTIVE.value, "status_info": "user-signout", "modified_at": func.now()}
+    await tx.execute(users.update().where(users.c.id == user).values(**gone))
+    await tx.execute(
+        keypairs.update().where(keypairs.c.user_id == user).values(is_active=False, modified_at=func.now())
+    )
+
+
+async def is_member(tx: Transaction, user: UUID, project: UUID) -> bool:
+    """Say whether a user belongs to a project."""
+    wanted = select(project_members.c.user_id).where(
+        project_members.c.user_id == user, project_members.c.project_id == project
+    )
+    return (await tx.execute(wanted)).first() is not None
 
 
 def _credentials(row: AnyRow) -> Credentials:

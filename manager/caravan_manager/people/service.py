@@ -13,10 +13,10 @@ from caravan_manager.people.model import (
     Keypair,
     Principal,
     Project,
+    ProjectNotFoundError,
     User,
     UserNotFoundError,
 )
-from caravan_manager.people.passwords import password_matches
 from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 
@@ -67,14 +67,11 @@ class PeopleService:
         async with self._begin() as tx:
             return await repository.find_credentials(tx, access_key)
 
-    async def log_in(self, domain: str, username: str, password: str) -> tuple[Principal, str]:
-        """Return the user and the secret key of the user's main keypair. Raises AuthorizationFailedError."""
+    async def must_be_member(self, principal: Principal, project: UUID) -> None:
+        """Raise ProjectNotFoundError unless the caller belongs to the project."""
         async with self._begin() as tx:
-            found = await repository.find_login(tx, domain, username)
-        if not await password_matches(password, None if found is None else found[1]) or found is None:
-            raise AuthorizationFailedError("User credential mismatch.")
-        found[0].must_be_usable()
-        return found[0].principal, await self._secrets.reveal(found[0].secret_ciphertext)
+            if not await repository.is_member(tx, principal.user_id, project):
+                raise ProjectNotFoundError("No such project or you are not the member of it.")
 
     async def secret_keys(self, principal: Principal, keypairs: list[Keypair]) -> dict[str, str]:
         """Return secret keys by access key, as far as the caller may know them: all for a superadmin, else one's own.

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -23,8 +23,10 @@ from caravan_manager.app import make_api
 from caravan_manager.db.engine import Begin
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
+from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -86,6 +88,7 @@ async def serving_api(
     version: str = "25.5.2",
     proxies: Sequence[str] = (),
     redis: Redis | None = None,
+    max_password_age: timedelta | None = None,
 ) -> AsyncGenerator[Http, None]:
     """Serve the whole API while the block runs."""
 
@@ -93,16 +96,17 @@ async def serving_api(
         return datetime.now(UTC)
 
     folders = vfolders or VFoldersService(begin, {})
-    people = PeopleService(begin, SecretKeys(Sealed(), time.monotonic))
+    secrets, store = SecretKeys(Sealed(), time.monotonic), redis or redis_at(9)
     moves = SessionMoves(begin, SessionNews(), now)
     agents, nomad = FakeAgents(), FakeNomad()
     services = Services(
-        people=people,
+        people=PeopleService(begin, secrets),
+        accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age),
         sessions=SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents)),
         vfolders=folders,
         images=ImagesService(begin),
         nodes=NodesService(begin),
-        limits=RateLimits(redis or redis_at(9), time.monotonic),
+        limits=RateLimits(store, time.monotonic),
     )
     app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", version), TrustedProxies(proxies))
     async with TestClient(TestServer(app)) as client:

@@ -10,13 +10,13 @@ from tests.integration.manager.api import Caller, serving_api
 from tests.integration.manager.conftest import Seed
 
 from caravan_manager.db.engine import Begin
-from caravan_manager.people.passwords import hash_password
-from caravan_manager.people.repository import set_password_hash
 
 ANONYMOUS = {
     ("GET", "/"),
     ("GET", "/health"),
     ("POST", "/auth/authorize"),
+    ("POST", "/auth/update-password-no-auth"),
+    ("GET", "/etcd/resource-slots"),
     ("GET", "/manager/announcement"),
     ("GET", "/manager/status"),
     ("GET", "/config/resource-slots"),
@@ -67,7 +67,7 @@ async def test_every_route_but_the_listed_ones_needs_a_signature(client: "TestCl
 
 
 async def test_the_listed_routes_answer_anybody(client: "TestClient[Any, Any]") -> None:
-    for method, path in ANONYMOUS - {("POST", "/auth/authorize")}:
+    for method, path in ANONYMOUS - {("POST", "/auth/authorize"), ("POST", "/auth/update-password-no-auth")}:
         async with client.request(method, path) as answer:
             assert answer.status == 200, (method, path)
             assert answer.headers["Server"] == "BackendAI"
@@ -116,20 +116,6 @@ async def test_a_malformed_body_and_missing_parameters_are_named(me: Caller) -> 
     assert (status, problem["msg"]) == (400, "Malformed body")
     status, problem = await me.call("POST", "/session", {})
     assert (status, problem["data"]) == (400, {"session_name": "is required", "image": "is required"})
-
-
-async def test_a_password_gives_the_keypair(client: "TestClient[Any, Any]", seed: Seed, begin: Begin) -> None:
-    hashed = await hash_password("correct horse")
-    async with begin() as tx:
-        await set_password_hash(tx, seed.user.user_id, hashed)
-    body = {"type": "keypair", "domain": "default", "username": seed.user.email, "password": "correct horse"}
-    async with client.post("/auth/authorize", json=body) as answer:
-        data = (await answer.json())["data"]
-    assert (data["access_key"], data["secret_key"], data["role"]) == (seed.user.access_key, seed.user_secret, "user")
-    for wrong in ({"password": "wrong"}, {"username": "nobody@example.com"}, {"domain": "elsewhere"}):
-        async with client.post("/auth/authorize", json=body | wrong) as answer:
-            assert answer.status == 401
-            assert (await answer.json(content_type=None))["msg"] == "User credential mismatch."
 
 
 async def test_a_session_is_made_described_and_cancelled(me: Caller, seed: Seed) -> None:

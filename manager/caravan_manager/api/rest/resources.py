@@ -42,6 +42,7 @@ class OfGroup(BaseModel):
 
 
 @routes.get("/config/resource-slots")
+@routes.get("/etcd/resource-slots")
 @anonymous
 async def get_resource_slots(_request: web.Request) -> web.Response:
     """Return the known slots and how each is counted."""
