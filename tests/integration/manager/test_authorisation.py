@@ -88,6 +88,7 @@ NEEDS: dict[tuple[str, str], Rule] = {
     ("POST", "/session/{session}/rename"): _ownership({"name": "other-name"}),
     ("GET", "/session/{session}/logs"): _ownership(),
     ("GET", "/session/{session}/status-history"): _ownership(),
+    ("GET", "/session/{session}/dependency-graph"): _ownership(),
     ("DELETE", "/session/{session}"): _ownership(),
     ("POST", "/folders"): _signature(),
     ("GET", "/folders"): _signature(),
