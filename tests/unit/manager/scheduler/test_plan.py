@@ -1,17 +1,31 @@
 """The plan: what starts now, where, and why the rest waits."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import ClusterMode, SessionType
+from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_manager.quotas.model import HolderKind, Quota, SlotLimit
 from caravan_manager.scheduler.plan import plan
-from caravan_manager.scheduler.snapshot import KernelRequest, NodeView, Obstacle, Plan, SessionRequest, Snapshot
+from caravan_manager.scheduler.snapshot import (
+    Account,
+    EndReason,
+    GroupView,
+    KernelRequest,
+    NodeView,
+    Obstacle,
+    Plan,
+    Reason,
+    SessionRequest,
+    Snapshot,
+)
+from caravan_manager.sessions.model import Parent
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 GIB = 2**30
@@ -144,3 +158,94 @@ def test_no_node_is_ever_overcommitted_and_nobody_is_forgotten(
     answered = [p.session for p in decided.placements] + [w.session for w in decided.waits]
     assert sorted(answered) == sorted(by_id)
     assert planned(nodes, *reversed(pending)) == decided
+
+
+def parent(number: int, status: str, result: str = "undefined") -> Parent:
+    return Parent(UUID(int=number), f"parent-{number}", SessionStatus(status), SessionResult(result))
+
+
+def account(kind: HolderKind, name: str, *, cpu: int | None = None, sessions: int | None = None) -> Account:
+    limit = SlotLimit(ResourceSlots({} if cpu is None else {"cpu": Decimal(cpu)}))
+    return Account(Quota((kind, name), limit, sessions), ResourceSlots())
+
+
+def decided_with(*pending: SessionRequest, accounts: tuple[Account, ...] = (), timeout: int | None = None) -> Plan:
+    group = GroupView("default", None if timeout is None else timedelta(seconds=timeout))
+    return plan(Snapshot(NOW, (node("a", 64, 64),), pending, (group,), accounts))
+
+
+def test_all_reasons_are_told_in_order_and_who_waits_for_them_keeps_nobody() -> None:
+    unfinished = (parent(7, "RUNNING"), parent(8, "TERMINATED", "success"))
+    held = replace(session(1, slots(8, 1)), starts_at=NOW + timedelta(seconds=1), parents=unfinished)
+    full = account(HolderKind.KEYPAIR, "AK", cpu=4, sessions=1)
+    decided = decided_with(held, session(2, slots(2, 1)), session(3, slots(1, 1)), accounts=(full,))
+    waits = {wait.session.int: wait.reasons for wait in decided.waits}
+    assert [p.session.int for p in decided.placements] == [2]
+    assert [r.obstacle for r in waits[1]] == [Obstacle.NOT_YET, Obstacle.DEPENDENCIES, Obstacle.KEYPAIR_QUOTA]
+    assert waits[1][1].about == (f"parent-7 ({UUID(int=7)})",)
+    assert waits[3] == (Reason(Obstacle.CONCURRENCY, ("AK",), "1"),)
+
+
+def test_quotas_hold_over_all_scaling_groups_of_a_pass() -> None:
+    elsewhere = replace(session(2, slots(2, 1)), scaling_group="other")
+    nodes = (node("a"), node("b", scaling_group="other"))
+    quota = account(HolderKind.DOMAIN, "default", cpu=3)
+    decided = plan(Snapshot(NOW, nodes, (session(1, slots(2, 1)), elsewhere), (), (quota,)))
+    assert len(decided.placements) == 1
+    assert decided.waits[0].reasons == (Reason(Obstacle.DOMAIN_QUOTA, ("default", "cpu"), "cpu=3"),)
+
+
+def test_system_sessions_count_against_their_own_number_only() -> None:
+    accounts = (
+        account(HolderKind.KEYPAIR, "AK", cpu=1, sessions=1),
+        account(HolderKind.SYSTEM_KEYPAIR, "AK", sessions=1),
+    )
+    system = [replace(session(n, slots(2, 1)), type=SessionType.SYSTEM) for n in (1, 2)]
+    decided = decided_with(*system, session(3, slots(1, 1)), accounts=accounts)
+    assert [p.session.int for p in decided.placements] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "ends"),
+    [
+        ("TERMINATED", "failure", True),
+        ("TERMINATED", "undefined", True),
+        ("CANCELLED", "undefined", True),
+        ("ERROR", "undefined", True),
+        ("TERMINATING", "failure", False),
+        ("PENDING", "undefined", False),
+    ],
+)
+def test_only_a_parent_that_is_over_without_success_ends_a_session(status: str, result: str, ends: bool) -> None:
+    decided = decided_with(replace(session(1, slots(1, 1)), parents=(parent(7, status, result),)))
+    assert decided.placements == ()
+    assert [c.reason for c in decided.cancellations] == ([EndReason.DEPENDENCY_FAILED] if ends else [])
+
+
+def test_the_pending_timeout_counts_from_the_start_time() -> None:
+    old = replace(session(1, slots(99, 1)), pending_since=NOW - timedelta(seconds=60))
+    reserved = replace(old, id=UUID(int=2), starts_at=NOW - timedelta(seconds=59))
+    assert [c.session.int for c in decided_with(old, reserved, timeout=60).cancellations] == [1]
+    assert decided_with(old, reserved).cancellations == ()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["AK", "BK"]), st.integers(0, 3)), max_size=12),
+    st.integers(0, 12),
+    st.integers(1, 4),
+)
+def test_no_quota_is_ever_exceeded_and_each_session_has_one_answer(
+    wishes: list[tuple[int, str, int]], cpu: int, most: int
+) -> None:
+    pending = [replace(session(i + 1, slots(c, 1), priority=p), access_key=key) for i, (c, key, p) in enumerate(wishes)]
+    accounts = (
+        *(account(HolderKind.KEYPAIR, key, sessions=most) for key in ("AK", "BK")),
+        account(HolderKind.PROJECT, str(UUID(int=0)), cpu=cpu),
+    )
+    decided = decided_with(*pending, accounts=accounts)
+    by_id = {s.id: s for s in pending}
+    placed = [by_id[p.session] for p in decided.placements]
+    assert sum(s.slots["cpu"] for s in placed) <= cpu
+    assert all(sum(s.access_key == key for s in placed) <= most for key in ("AK", "BK"))
+    assert sorted([s.id for s in placed] + [w.session for w in decided.waits]) == sorted(by_id)
+    assert all(wait.reasons for wait in decided.waits)
