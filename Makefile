@@ -1,4 +1,4 @@
-# Caravan on one machine. `make help` says what there is.
+# Caravan on one machine, or on several. `make help` says what there is.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -6,15 +6,19 @@ SHELL := /bin/sh
 # caller reaches package registries: proxies, certificates, mirrors.
 KEPT := HOME PATH XDG_CACHE_HOME http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY \
   SSL_CERT_FILE SSL_CERT_DIR PIP_CERT PIP_INDEX_URL UV_DEFAULT_INDEX GOPROXY GONOSUMDB GOFLAGS \
-  CARAVAN_KEEP_STACK CARAVAN_GOLDEN
+  CARAVAN_KEEP_STACK CARAVAN_GOLDEN CARAVAN_JOIN_TOKEN
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo env $(foreach name,$(KEPT),$(if $($(name)),$(name)="$($(name))")))
 BIN := .venv/bin
 STACK := $(SUDO) $(BIN)/caravan-stack
 PYTEST := $(SUDO) $(BIN)/python -m pytest
 UP ?=
+NODE ?=
+JOIN ?=
+LEAVE ?=
+export CARAVAN_JOIN_TOKEN := $(TOKEN)
 TESTS ?=
 
-.PHONY: help packages venv up down status clean test test-all bench check format lock
+.PHONY: help packages venv up invite join leave expel down status clean test test-all bench check format lock
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +31,18 @@ venv: packages ## Make .venv from requirements.lock
 
 up: venv ## Start Caravan, run the main job, print its result; UP="--port manager=9091" for options
 	@$(STACK) up $(UP)
+
+invite: venv ## On a server that is up with UP="--bind ADDRESS": print what the machine NODE=name joins with
+	@$(STACK) invite $(NODE)
+
+join: venv ## Make this machine a node: TOKEN=what make invite printed; JOIN="--bind ADDRESS" for options
+	@$(STACK) join $(JOIN)
+
+leave: venv ## Take this machine out of the stack that it joined; LEAVE=--force although sessions run
+	@$(STACK) leave $(LEAVE)
+
+expel: venv ## On the server: take back the credentials of the machine NODE=name
+	@$(STACK) expel $(NODE)
 
 down: venv ## Stop Caravan and keep its data
 	@$(STACK) down

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,13 @@ NO_ANSWER = 0
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One server's HTTP API on this machine; ``headers`` carry the token and are never shown."""
+    """One server's HTTP API, on this machine or by TLS on another; ``headers`` carry the token and are never shown."""
 
     name: str
     port: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    host: str = LOOPBACK
+    tls: ssl.SSLContext | None = None
 
     def call(self, method: str, path: str, body: object | None = None, *, limit: float = 15) -> Any:
         """Return the JSON answer (None for an empty one). Raises ApiError for a status of 400 and above."""
@@ -49,12 +52,18 @@ class Api:
         return True
 
     def _send(self, method: str, path: str, content: str | None, limit: float) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=limit)
+        connection = self._connection(limit)
         try:
             connection.request(method, path, content, dict(self.headers))
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            raise ApiError(f"{self.name} does not answer on port {self.port} ({error}).", NO_ANSWER) from error
+            where = f"port {self.port}" if self.host == LOOPBACK else f"{self.host}:{self.port}"
+            raise ApiError(f"{self.name} does not answer on {where} ({error}).", NO_ANSWER) from error
         finally:
             connection.close()
+
+    def _connection(self, limit: float) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=limit)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=limit, context=self.tls)

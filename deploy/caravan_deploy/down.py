@@ -6,11 +6,13 @@ from pathlib import Path
 
 from caravan_deploy.errors import SetupError
 from caravan_deploy.layout import NOWHERE, Layout
+from caravan_deploy.nodes.leaving import forget_node, stop_machine
 from caravan_deploy.platform.jobs import Platform
 from caravan_deploy.processes import orphans_of, stop_orphans
 from caravan_deploy.progress import say, step
 from caravan_deploy.servers.consul import consul_api, consul_daemon
 from caravan_deploy.servers.docker import leave_docker, remove_leftovers
+from caravan_deploy.servers.machine import machine_daemon
 from caravan_deploy.servers.nomad import nomad_api, nomad_daemon
 from caravan_deploy.servers.tokens import load_tokens
 from caravan_deploy.servers.vault import vault_daemon
@@ -21,8 +23,21 @@ def take_down(layout: Layout) -> None:
     if not layout.saved.exists():
         say(f"nothing to stop: there is no stack at {layout.root}.")
         return
+    if layout.has_joined:
+        stop_machine(layout)
+    else:
+        _stop_server(layout)
+    remove_leftovers(layout)
+    _unmount_below(layout.root)
+    if layout.has_joined:
+        forget_node(layout)
+    leave_docker(layout)
+
+
+def _stop_server(layout: Layout) -> None:
     nomad = nomad_daemon(layout, NOWHERE)
-    running = [d for d in (nomad, vault_daemon(layout, NOWHERE), consul_daemon(layout, NOWHERE)) if d.pid() is not None]
+    daemons = (nomad, *(daemon(layout, NOWHERE) for daemon in (machine_daemon, vault_daemon, consul_daemon)))
+    running = [daemon for daemon in daemons if daemon.pid() is not None]
     if not running:
         say("nothing runs; the data is kept.")
     if nomad in running:
@@ -33,9 +48,6 @@ def take_down(layout: Layout) -> None:
     if orphans_of(layout.data / "nomad"):
         with step("tasks that outlived Nomad stopped"):
             stop_orphans(layout.data / "nomad")
-    remove_leftovers(layout)
-    _unmount_below(layout.root)
-    leave_docker(layout)
 
 
 def clean(layout: Layout) -> None:

@@ -33,7 +33,7 @@ def client_folder(version: str = CLIENT_VERSION) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one stack, all on loopback; ``dynamic_*`` is the range Nomad gives to its tasks."""
+    """The ports of one stack, the same on all its machines; ``dynamic_*`` is the range Nomad gives to its tasks."""
 
     consul_http: int = 8500
     consul_dns: int = 8600
@@ -77,7 +77,12 @@ def _memory_mb() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One stack: ``name`` labels what it makes in Docker, ``root`` holds its data, ``checkout`` has its programs."""
+    """One machine's part of one stack.
+
+    ``name`` is the stack's, and labels what it makes in Docker; ``root`` holds its data, ``checkout`` has its programs.
+    ``address`` is where other machines reach this one; on loopback there are none. ``server`` is the address of the
+    stack's server, on a machine that joined it, and ``node`` that machine's name.
+    """
 
     root: Path
     name: str = "caravan"
@@ -86,6 +91,34 @@ class Layout:
     network_pool: str = "10.128.0.0/12"
     cpus: int = field(default_factory=_cpus)
     memory_mb: int = field(default_factory=_memory_mb)
+    address: str = LOOPBACK
+    server: str = ""
+    node: str = ""
+
+    @property
+    def node_name(self) -> str:
+        """This machine's name in Nomad and Consul; the server has the stack's."""
+        return self.node or self.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach the servers of this one."""
+        return self.address != LOOPBACK
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether this machine is not the stack's server, but a node that joined it."""
+        return bool(self.server)
+
+    @property
+    def authority(self) -> Path:
+        """Certificate of the cluster's authority, where the stack has several machines."""
+        return self.etc / "ca.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """This machine's own key and certificate, renewed by its Vault agent."""
+        return self.etc / "machine.pem"
 
     @property
     def etc(self) -> Path:
@@ -163,9 +196,11 @@ class Layout:
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (self.etc, self.secrets, self.run, self.logs, self.data):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for name in ("consul", "vault", "nomad", "postgres", "redis"):
-            (self.data / name).mkdir(mode=0o700, exist_ok=True)
         self.agent_state.mkdir(mode=0o755, exist_ok=True)
+        for name in ("consul", "nomad") if self.has_joined else ("consul", "vault", "nomad", "postgres", "redis"):
+            (self.data / name).mkdir(mode=0o700, exist_ok=True)
+        if self.has_joined:
+            return
         self.client_home.mkdir(mode=0o700, exist_ok=True)
         self.volume.mkdir(mode=0o755, parents=True, exist_ok=True)
 
@@ -177,6 +212,9 @@ class Layout:
             "network_pool": self.network_pool,
             "cpus": self.cpus,
             "memory_mb": self.memory_mb,
+            "address": self.address,
+            "server": self.server,
+            "node": self.node,
         }
         self.saved.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 

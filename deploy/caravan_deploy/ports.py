@@ -4,7 +4,7 @@ import errno
 import fcntl
 import socket
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,12 +18,12 @@ LISTENING = "0A"
 ENDING_PATIENCE = 2.0
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Say whether a server could listen on ``port`` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 return False
@@ -31,22 +31,22 @@ def is_free(port: int) -> bool:
     return True
 
 
-def refuse_taken(wanted: Mapping[str, int]) -> None:
-    """Raise SetupError that names the first port that somebody else holds, and who that could be.
+def refuse_taken(wanted: Mapping[str, int], hosts: Collection[str] = (LOOPBACK,)) -> None:
+    """Raise SetupError that names the first port that somebody else holds on one of ``hosts``, and who that could be.
 
     A port of a process that is just ending is waited for.
     """
     for name, port in wanted.items():
-        if not _gets_free(port):
+        if not all(_gets_free(port, host) for host in hosts):
             raise SetupError(
                 f"port {port} ({name}) is taken by {holder(port)}: stop it, or choose another port with "
                 f"`caravan-stack up --port {name}=<number>`."
             )
 
 
-def _gets_free(port: int) -> bool:
+def _gets_free(port: int, host: str) -> bool:
     deadline = time.monotonic() + ENDING_PATIENCE
-    while not is_free(port):
+    while not is_free(port, host):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -62,15 +62,21 @@ class Daemon:
         """Record a process that runs already as this one."""
         self.record.write_text(f"{pid} {_started_at(pid)}\n", encoding="ascii")
 
-    def stop(self, patience: float = PATIENCE) -> None:
+    def stop(self, patience: float = PATIENCE, by: int = signal.SIGTERM) -> None:
         """Ask the process to end and wait; after ``patience`` seconds it is killed."""
         pid = self.pid()
         if pid is not None:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, by)
             if not self._ended(patience):
                 os.kill(pid, signal.SIGKILL)
                 self._ended(5)
         self.record.unlink(missing_ok=True)
+
+    def reload(self) -> None:
+        """Have the program read its certificates again, if it runs."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGHUP)
 
     def must_run(self) -> None:
         """Raise SetupError with the program's last words when it has ended."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from caravan_deploy.client.environment import ensure_client
 from caravan_deploy.client.main_job import Client
 from caravan_deploy.down import clean
-from caravan_deploy.layout import CLIENT_VERSION, REPOSITORY, Layout, Ports, load_layout
+from caravan_deploy.layout import CLIENT_VERSION, LOOPBACK, REPOSITORY, Layout, Ports, load_layout
 from caravan_deploy.platform.admin import Admin
 from caravan_deploy.platform.image import KernelImage, ensure_image
 from caravan_deploy.ports import BLOCK_SIZE, FIRST_BLOCK, free_block
@@ -47,15 +47,17 @@ class Stack:
 
 
 @contextmanager
-def second_stack(checkout: Path = REPOSITORY) -> Generator[Stack]:
+def second_stack(checkout: Path = REPOSITORY, address: str = LOOPBACK, cpus: int = CPUS) -> Generator[Stack]:
     """Give a stack on free ports in a temporary folder; nothing is left of it afterwards.
+
+    Other machines may join it at ``address``; its own node offers ``cpus``.
 
     With CARAVAN_KEEP_STACK in the environment it is left running, to be looked at.
     """
     remove_abandoned()
     with free_block() as base:
         root = Path(tempfile.mkdtemp(prefix=PREFIX))
-        layout = _layout(root, base, checkout)
+        layout = replace(_layout(root, base, checkout), address=address, cpus=cpus)
         _owner(root).adopt(os.getpid())
         try:
             programs = find_programs(checkout)

@@ -1,15 +1,7 @@
 # Agent: one on every node. Prepares kernels for session jobs, cleans up after them, and says what happens on its node.
-
-variable "programs" {
-  type        = string
-  description = "Folder of Caravan's programs on each node."
-}
-
-variable "host" {
-  type        = string
-  description = "Address that the agent listens on."
-  default     = "127.0.0.1"
-}
+# What differs from node to node is in the client's meta: caravan_programs (folder of Caravan's programs), caravan_socket,
+# caravan_state (the parent of caravan_scratch), caravan_slots_cpu, caravan_slots_mem (bytes; Nomad's totals must agree), and
+# caravan_volume1 (where the volume `volume1` is) on the nodes that have it.
 
 variable "agent_port" {
   type    = number
@@ -19,16 +11,6 @@ variable "agent_port" {
 variable "agent_metrics_port" {
   type    = number
   default = 6003
-}
-
-variable "agent_socket" {
-  type        = string
-  description = "Socket of the hooks of session jobs; the same as the node's meta.caravan_socket."
-}
-
-variable "agent_state" {
-  type        = string
-  description = "Folder of scratches and the kernels' runtime; the parent of the node's meta.caravan_scratch."
 }
 
 variable "network_pool" {
@@ -43,21 +25,6 @@ variable "cluster" {
   default     = "caravan"
 }
 
-variable "volume1" {
-  type        = string
-  description = "Where the volume `volume1` is on each node."
-}
-
-variable "slots_cpu" {
-  type        = string
-  description = "Advertised cpu slots; Nomad's totals of the node must agree."
-}
-
-variable "slots_mem" {
-  type        = string
-  description = "Advertised memory in bytes."
-}
-
 locals {
   config = <<-TOML
     node_name = "{{ env "node.unique.name" }}"
@@ -66,8 +33,8 @@ locals {
     scaling_group = "default"
     advertise_url = "https://{{ env "NOMAD_ADDR_api" }}"
     cluster = "${var.cluster}"
-    socket = "${var.agent_socket}"
-    state_dir = "${var.agent_state}"
+    socket = "{{ env "meta.caravan_socket" }}"
+    state_dir = "{{ env "meta.caravan_state" }}"
     network_pool = "${var.network_pool}"
 
     [log]
@@ -75,7 +42,7 @@ locals {
     format = "json"
 
     [api]
-    host = "${var.host}"
+    host = "{{ env "NOMAD_IP_api" }}"
     port = ${var.agent_port}
     {{ with secret "caravan/data/platform/agent" -}}
     token = "{{ .Data.data.token }}"
@@ -83,12 +50,12 @@ locals {
     cert_file = "{{ env "NOMAD_SECRETS_DIR" }}/agent.pem"
 
     [metrics]
-    host = "${var.host}"
+    host = "127.0.0.1"
     port = ${var.agent_metrics_port}
 
     [slots]
-    cpu = "${var.slots_cpu}"
-    mem = "${var.slots_mem}"
+    cpu = "{{ env "meta.caravan_slots_cpu" }}"
+    mem = "{{ env "meta.caravan_slots_mem" }}"
 
     [redis]
     {{ with service "caravan-redis|any" }}{{ with index . 0 -}}
@@ -100,8 +67,10 @@ locals {
     {{ end -}}
     ca_file = "{{ env "NOMAD_SECRETS_DIR" }}/ca.pem"
 
+    {{ with env "meta.caravan_volume1" -}}
     [volumes.volume1]
-    path = "${var.volume1}"
+    path = "{{ . }}"
+    {{ end }}
   TOML
 }
 
@@ -149,7 +118,7 @@ job "caravan-agent" {
       driver = "raw_exec"
 
       config {
-        command = "${var.programs}/caravan-agent"
+        command = "${meta.caravan_programs}/caravan-agent"
         args    = ["serve", "--config", "${NOMAD_SECRETS_DIR}/config.toml"]
       }
 

@@ -39,6 +39,12 @@ job "caravan-bootstrap" {
   type = "batch"
 
   group "bootstrap" {
+    # PostgreSQL and Vault listen on the server's loopback.
+    constraint {
+      attribute = "${meta.caravan_platform}"
+      value     = "true"
+    }
+
     ephemeral_disk {
       size = 50
     }

@@ -114,6 +114,12 @@ job "caravan-manager" {
   type = "service"
 
   group "manager" {
+    # Its neighbours listen on the server's loopback.
+    constraint {
+      attribute = "${meta.caravan_platform}"
+      value     = "true"
+    }
+
     network {
       port "api" {
         static = var.api_port
@@ -129,9 +135,10 @@ job "caravan-manager" {
     }
 
     service {
-      name = "caravan-manager"
-      port = "api"
-      tags = ["api"]
+      name    = "caravan-manager"
+      port    = "api"
+      address = var.host
+      tags    = ["api"]
 
       check {
         type     = "http"
@@ -142,9 +149,10 @@ job "caravan-manager" {
     }
 
     service {
-      name = "caravan-manager"
-      port = "internal"
-      tags = ["internal", "metrics"]
+      name    = "caravan-manager"
+      port    = "internal"
+      address = var.host
+      tags    = ["internal", "metrics"]
 
       check {
         type     = "http"

@@ -72,6 +72,12 @@ job "caravan-storage" {
   type = "service"
 
   group "storage" {
+    # Its volume is on the server.
+    constraint {
+      attribute = "${meta.caravan_platform}"
+      value     = "true"
+    }
+
     network {
       port "client" {
         static = var.storage_client_port
@@ -91,9 +97,10 @@ job "caravan-storage" {
     }
 
     service {
-      name = "caravan-storage"
-      port = "client"
-      tags = ["client"]
+      name    = "caravan-storage"
+      port    = "client"
+      address = var.host
+      tags    = ["client"]
 
       check {
         type     = "tcp"
@@ -103,9 +110,10 @@ job "caravan-storage" {
     }
 
     service {
-      name = "caravan-storage"
-      port = "manager"
-      tags = ["manager"]
+      name    = "caravan-storage"
+      port    = "manager"
+      address = var.host
+      tags    = ["manager"]
 
       check {
         type     = "tcp"

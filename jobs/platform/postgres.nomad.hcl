@@ -21,6 +21,12 @@ job "postgres" {
   type = "service"
 
   group "postgres" {
+    # Its data is on the server.
+    constraint {
+      attribute = "${meta.caravan_platform}"
+      value     = "true"
+    }
+
     network {
       port "postgres" {}
     }
@@ -30,8 +36,9 @@ job "postgres" {
     }
 
     service {
-      name = "caravan-postgres"
-      port = "postgres"
+      name    = "caravan-postgres"
+      port    = "postgres"
+      address = var.host
 
       check {
         type     = "tcp"

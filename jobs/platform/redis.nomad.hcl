@@ -5,15 +5,22 @@ variable "redis_data" {
   description = "Folder on the node that keeps Redis' data."
 }
 
-variable "host" {
-  type    = string
-  default = "127.0.0.1"
+variable "address" {
+  type        = string
+  description = "Address of the node that Redis listens on: where the agents of all nodes reach it, by TLS."
+  default     = "127.0.0.1"
 }
 
 job "redis" {
   type = "service"
 
   group "redis" {
+    # Its data is on the server.
+    constraint {
+      attribute = "${meta.caravan_platform}"
+      value     = "true"
+    }
+
     network {
       port "redis" {}
     }
@@ -58,7 +65,7 @@ job "redis" {
         destination = "${NOMAD_SECRETS_DIR}/redis.conf"
         perms       = "0600"
         data        = <<-CONF
-          bind ${var.host}
+          bind ${var.address}
           port 0
           tls-port {{ env "NOMAD_PORT_redis" }}
           tls-cert-file {{ env "NOMAD_SECRETS_DIR" }}/redis.pem
@@ -78,7 +85,7 @@ job "redis" {
         destination = "${NOMAD_SECRETS_DIR}/redis.pem"
         perms       = "0600"
         data        = <<-PEM
-          {{ with pkiCert "caravan-pki/issue/redis" "common_name=caravan-redis.service.consul" "ip_sans=${var.host}" }}{{ .Key }}{{ .Cert }}{{ end }}
+          {{ with pkiCert "caravan-pki/issue/redis" "common_name=caravan-redis.service.consul" "ip_sans=${var.address}" }}{{ .Key }}{{ .Cert }}{{ end }}
         PEM
       }
 

@@ -51,7 +51,10 @@ class Platform:
         self.nomad.call("DELETE", f"/v1/job/{job}?purge=true")
 
     def wait_until_healthy(self, job: str, seconds: float = 60) -> None:
-        """Return when every check of the job's services passes. Raises SetupError with the task's last words."""
+        """Return when every check of the job's services on this machine passes.
+
+        Raises SetupError with the task's last words.
+        """
         services, before = self._service_names(job), self._restarts(job)
 
         def healthy() -> bool | None:
@@ -81,11 +84,12 @@ class Platform:
             wait_for(f"jobs of the namespace {namespace} do not stop", partial(self._quiet, namespace), 45)
 
     def passing(self, service: str) -> bool:
-        """Say whether Consul knows the service, all its checks pass, and it answers.
+        """Say whether Consul knows the service on this machine, all its checks pass, and it answers.
 
         After a crash the catalogue shows the checks of the run before until they are run again.
         """
-        entries = self.consul.call("GET", f"/v1/health/service/{service}")
+        known = self.consul.call("GET", f"/v1/health/service/{service}")
+        entries = [entry for entry in known if entry["Node"]["Node"] == self.layout.node_name]
         passing = all(check["Status"] == "passing" for entry in entries for check in entry["Checks"])
         places = [(entry["Service"]["Address"] or LOOPBACK, entry["Service"]["Port"]) for entry in entries]
         return bool(entries) and passing and all(answers(host, port) for host, port in places)
@@ -116,6 +120,7 @@ class Platform:
 
     def _newest(self, job: str) -> dict[str, Any] | None:
         allocations = self.nomad.call("GET", f"/v1/job/{job}/allocations")
+        allocations = [one for one in allocations if one["NodeName"] == self.layout.node_name]
         return max(allocations, key=lambda a: a["CreateIndex"], default=None)
 
     def _restarts(self, job: str) -> Restarts:
@@ -167,6 +172,7 @@ def variables(layout: Layout) -> dict[str, str]:
     ports = layout.ports
     return {
         "programs": str(layout.programs),
+        "address": layout.address,
         "session_job": str(layout.session_job),
         "postgres_programs": str(_postgres_programs()),
         "postgres_data": str(layout.data / "postgres"),
@@ -184,13 +190,9 @@ def variables(layout: Layout) -> dict[str, str]:
         "storage_manager_url": layout.url(ports.storage_manager),
         "agent_port": str(ports.agent),
         "agent_metrics_port": str(ports.agent_metrics),
-        "agent_socket": str(layout.agent_socket),
-        "agent_state": str(layout.agent_state),
         "network_pool": layout.network_pool,
         "cluster": layout.name,
         "volume1": str(layout.volume),
-        "slots_cpu": str(layout.cpus),
-        "slots_mem": str(layout.memory_mb * 1024**2),
     }
 
 

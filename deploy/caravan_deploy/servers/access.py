@@ -1,6 +1,7 @@
 """Who may do what: the files in `policies/` become policies, roles and bindings; repeating it changes nothing.
 
-A file is named after the job whose tasks it is for, or, in `policies/consul`, after one of the agents.
+A file is named after the job whose tasks it is for, after a kind of machine, or, in `policies/consul`, after one of the
+server's agents.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ SESSIONS_NAMESPACE = "caravan"
 PLATFORM_NAMESPACE = "default"
 AUTH_METHOD = "nomad-workloads"
 VAULT_LOGIN = "jwt-nomad"
+APPROLE = "approle"
+MACHINES = frozenset({"server", "node"})
+"""Policies that are no job's: the server's, and those of machines that joined."""
 KEYPAIRS_KEY = "caravan-keypairs"
 OURS = "Caravan"
 
@@ -20,6 +24,11 @@ OURS = "Caravan"
 def _files(layout: Layout, program: str) -> dict[str, str]:
     folder = layout.checkout / "policies" / program
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.hcl"))}
+
+
+def _jobs(layout: Layout, program: str, tokens: Tokens) -> list[str]:
+    """Return the jobs that have a policy."""
+    return sorted(_files(layout, program).keys() - agent_tokens(tokens).keys() - MACHINES)
 
 
 def agent_tokens(tokens: Tokens) -> dict[str, str]:
@@ -38,7 +47,7 @@ def apply_consul_policies(layout: Layout, api: Api, tokens: Tokens) -> None:
         _put_named(api, "policy", "policies", policy)
     for name, secret in agent_tokens(tokens).items():
         _put_consul_token(api, name, secret)
-    for name in _files(layout, "consul").keys() - agent_tokens(tokens).keys():
+    for name in _jobs(layout, "consul", tokens):
         role = {"Name": name, "Description": f"{OURS}: tasks of the job {name}", "Policies": [{"Name": name}]}
         _put_named(api, "role", "roles", role)
 
@@ -97,7 +106,6 @@ def _binding_rules(layout: Layout, tokens: Tokens) -> list[dict[str, str]]:
         "BindName": "${value.nomad_service}",
         "Selector": f'"nomad_service" in value and {in_platform}',
     }
-    jobs = sorted(_files(layout, "consul").keys() - agent_tokens(tokens).keys())
     return [services] + [
         {
             "AuthMethod": AUTH_METHOD,
@@ -106,7 +114,7 @@ def _binding_rules(layout: Layout, tokens: Tokens) -> list[dict[str, str]]:
             "BindName": job,
             "Selector": f'"nomad_service" not in value and {in_platform} and value.nomad_job_id == "{job}"',
         }
-        for job in jobs
+        for job in _jobs(layout, "consul", tokens)
     ]
 
 
@@ -129,9 +137,20 @@ def apply_vault_policies(layout: Layout, api: Api) -> None:
     enable(api, "auth", VAULT_LOGIN, "jwt")
     config = {"jwks_url": _keys_url(layout), "jwt_supported_algs": ["RS256", "EdDSA"]}
     api.call("POST", f"/v1/auth/{VAULT_LOGIN}/config", config)
-    for job, rules in _files(layout, "vault").items():
-        api.call("PUT", f"/v1/sys/policies/acl/{job}", {"policy": rules})
-        api.call("POST", f"/v1/auth/{VAULT_LOGIN}/role/{job}", _vault_role(job))
+    for name, rules in _files(layout, "vault").items():
+        api.call("PUT", f"/v1/sys/policies/acl/{name}", {"policy": rules})
+        if name not in MACHINES:
+            api.call("POST", f"/v1/auth/{VAULT_LOGIN}/role/{name}", _vault_role(name))
+
+
+def let_machines_log_in(layout: Layout, api: Api) -> None:
+    """Make the logins of the server's and the nodes' Vault agents; their tokens last minutes, and are not renewed."""
+    enable(api, "auth", APPROLE, "approle")
+    files = _files(layout, "vault")
+    for machine in sorted(MACHINES):
+        api.call("PUT", f"/v1/sys/policies/acl/{machine}", {"policy": files[machine]})
+        role = {"token_policies": [machine], "token_type": "batch", "token_ttl": "20m", "token_max_ttl": "20m"}
+        api.call("POST", f"/v1/auth/{APPROLE}/role/{machine}", role)
 
 
 def enable_secret_engines(api: Api) -> None:

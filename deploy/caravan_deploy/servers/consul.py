@@ -1,4 +1,4 @@
-"""Consul: one server with ACLs, default-deny, on loopback."""
+"""Consul: one server with ACLs, default-deny, and an agent on each machine that joined; their HTTP is on loopback."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,10 @@ from caravan_deploy.api import Api
 from caravan_deploy.layout import LOOPBACK, Layout
 from caravan_deploy.processes import Daemon
 from caravan_deploy.progress import wait_for
+from caravan_deploy.servers.credentials import Credentials
 from caravan_deploy.servers.tokens import Tokens, write_secret
+
+DATACENTER = "dc1"
 
 
 def consul_api(layout: Layout, tokens: Tokens) -> Api:
@@ -34,15 +37,63 @@ def start_consul(layout: Layout, tokens: Tokens, program: Path) -> None:
     wait_for(f"Consul has no leader ({daemon.log})", ready, 30)
 
 
+def start_consul_client(layout: Layout, credentials: Credentials, program: Path) -> None:
+    """Start Consul's agent on a machine that joined, and wait until it has found the server."""
+    write_secret(layout.etc / "consul.json", json.dumps(_client_configuration(layout, credentials), indent=2))
+    daemon = consul_daemon(layout, program)
+    daemon.start()
+    api = Api("Consul", layout.ports.consul_http, {"X-Consul-Token": credentials.consul})
+
+    def found() -> bool | None:
+        daemon.must_run()
+        return True if api.answers("/v1/acl/token/self") else None
+
+    wait_for(f"Consul's agent does not reach the server {layout.server} ({daemon.log})", found, 60)
+
+
 def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
-    ports = layout.ports
-    return {
+    return _common(layout, {"initial_management": tokens.consul_management, "agent": tokens.consul_agent}) | {
         "server": True,
         "bootstrap_expect": 1,
-        "datacenter": "dc1",
-        "node_name": layout.name,
+        "performance": {"raft_multiplier": 1},
+        "connect": {"enabled": False},
+        "leave_on_terminate": False,
+        **_wire(layout, tokens.consul_gossip),
+    }
+
+
+def _client_configuration(layout: Layout, credentials: Credentials) -> dict[str, object]:
+    return _common(layout, {"agent": credentials.consul}) | {
+        "server": False,
+        "retry_join": [f"{layout.server}:{layout.ports.consul_serf}"],
+        "retry_interval": "2s",
+        # Who leaves in order is forgotten at once, and not looked for.
+        "leave_on_terminate": True,
+        **_wire(layout, credentials.gossip),
+    }
+
+
+def _wire(layout: Layout, gossip_key: str) -> dict[str, object]:
+    """Return what keeps words between machines secret and strangers out; on loopback there are neither."""
+    if not layout.is_open:
+        return {}
+    files = {"ca_file": layout.authority, "cert_file": layout.certificate, "key_file": layout.certificate}
+    return {
+        "encrypt": gossip_key,
+        "tls": {
+            "defaults": {name: str(path) for name, path in files.items()} | {"verify_outgoing": True},
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+        },
+    }
+
+
+def _common(layout: Layout, tokens: dict[str, str]) -> dict[str, object]:
+    ports = layout.ports
+    return {
+        "datacenter": DATACENTER,
+        "node_name": layout.node_name,
         "data_dir": str(layout.data / "consul"),
-        "bind_addr": LOOPBACK,
+        "bind_addr": layout.address,
         "client_addr": LOOPBACK,
         "ports": {
             "http": ports.consul_http,
@@ -53,19 +104,9 @@ def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
             "grpc": -1,
             "grpc_tls": -1,
         },
-        "acl": {
-            "enabled": True,
-            "default_policy": "deny",
-            "tokens": {
-                "initial_management": tokens.consul_management,
-                "agent": tokens.consul_agent,
-            },
-        },
-        "performance": {"raft_multiplier": 1},
+        "acl": {"enabled": True, "default_policy": "deny", "tokens": tokens},
         "limits": {"http_max_conns_per_client": 2000},
-        "connect": {"enabled": False},
         "telemetry": {"prometheus_retention_time": "60s", "disable_hostname": True},
         "disable_update_check": True,
-        "leave_on_terminate": False,
         "log_level": "INFO",
     }

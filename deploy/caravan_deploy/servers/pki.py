@@ -8,7 +8,11 @@ from caravan_deploy.layout import Layout
 from caravan_deploy.servers.access import enable
 
 MOUNT = "caravan-pki"
+AUTHORITY = f"/v1/{MOUNT}/ca/pem"
+"""Where everybody may read the authority's certificate."""
 AUTHORITY_TTL = "87600h"
+SERVER_NAMES = ["server.global.nomad", "server.dc1.consul", "vault.service.consul"]
+NODE_NAMES = ["client.global.nomad", "client.dc1.consul"]
 LEAF_TTL = "720h"
 """Thirty days: what asked for a certificate asks again before it ends."""
 
@@ -16,6 +20,9 @@ ROLES: dict[str, dict[str, object]] = {
     # Redis is reached at an address; only its own job may ask for certificates that name one.
     "redis": {"allowed_domains": ["caravan-redis.service.consul"], "allow_ip_sans": True, "client_flag": False},
     "caravan-agent": {"allowed_domains": ["caravan-agent.service.consul"], "client_flag": False},
+    # Machines: Nomad and Consul tell a server from a client by these names.
+    "server": {"allowed_domains": SERVER_NAMES, "allow_ip_sans": True},
+    "node": {"allowed_domains": NODE_NAMES},
 }
 _COMMON: dict[str, object] = {
     "allow_bare_domains": True,

@@ -6,6 +6,7 @@ from pathlib import Path
 from caravan_deploy.api import Api
 from caravan_deploy.errors import SetupError
 from caravan_deploy.layout import LOOPBACK, Layout
+from caravan_deploy.ports import answers
 from caravan_deploy.processes import Daemon
 from caravan_deploy.progress import wait_for
 from caravan_deploy.servers.tokens import Tokens, write_secret
@@ -47,6 +48,13 @@ def start_vault(layout: Layout, tokens: Tokens, program: Path) -> None:
     wait_for(f"Vault is not active ({daemon.log})", lambda: True if anonymous.answers("/v1/sys/health") else None, 30)
 
 
+def open_vault(layout: Layout, tokens: Tokens, program: Path) -> None:
+    """Have Vault listen for other machines, too; it starts again when it does not, now that it has a certificate."""
+    if not answers(layout.address, layout.ports.vault):
+        vault_daemon(layout, program).stop()
+        start_vault(layout, tokens, program)
+
+
 def _initialise(layout: Layout, api: Api) -> None:
     keys = layout.secrets / "vault-keys.json"
     if api.call("GET", "/v1/sys/init")["initialized"]:
@@ -66,18 +74,13 @@ def _unseal(layout: Layout, api: Api) -> None:
 
 def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
     ports = layout.ports
+    opened = layout.is_open and layout.certificate.exists()
     return {
-        "api_addr": layout.url(ports.vault),
+        "api_addr": f"https://{layout.address}:{ports.vault}" if opened else layout.url(ports.vault),
         "cluster_addr": f"https://{LOOPBACK}:{ports.vault_cluster}",
         "cluster_name": layout.name,
         "disable_mlock": True,
-        "listener": {
-            "tcp": {
-                "address": f"{LOOPBACK}:{ports.vault}",
-                "cluster_address": f"{LOOPBACK}:{ports.vault_cluster}",
-                "tls_disable": True,
-            }
-        },
+        "listener": [{"tcp": listener} for listener in _listeners(layout, opened=opened)],
         "storage": {"raft": {"path": str(layout.data / "vault"), "node_id": layout.name, "performance_multiplier": 1}},
         "service_registration": {
             "consul": {"address": f"{LOOPBACK}:{ports.consul_http}", "token": tokens.consul_vault}
@@ -85,3 +88,21 @@ def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:
         "telemetry": {"prometheus_retention_time": "60s", "disable_hostname": True},
         "log_level": "info",
     }
+
+
+def _listeners(layout: Layout, *, opened: bool) -> list[dict[str, object]]:
+    """Return where Vault listens: on loopback, and by TLS for other machines once it has a certificate."""
+    ports = layout.ports
+    local: dict[str, object] = {
+        "address": f"{LOOPBACK}:{ports.vault}",
+        "cluster_address": f"{LOOPBACK}:{ports.vault_cluster}",
+        "tls_disable": True,
+    }
+    outer: dict[str, object] = {
+        "address": f"{layout.address}:{ports.vault}",
+        "cluster_address": f"{layout.address}:{ports.vault_cluster}",
+        "tls_cert_file": str(layout.certificate),
+        "tls_key_file": str(layout.certificate),
+        "tls_min_version": "tls13",
+    }
+    return [local, outer] if opened else [local]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,20 @@ def test_a_stranger_sees_nothing(stack: Stack) -> None:
     assert Api("Consul", ports.consul_http).call("GET", "/v1/catalog/nodes") == []
     assert _status_of(Api("Nomad", ports.nomad_http), "GET", "/v1/nodes") == 403
     assert _status_of(Api("Vault", ports.vault), "GET", "/v1/caravan/data/platform/postgres") == 403
+
+
+@pytest.mark.parametrize(
+    ("service", "question"), [("caravan-redis", b"PING\r\n"), ("caravan-agent", b"GET /health HTTP/1.0\r\n\r\n")]
+)
+def test_who_does_not_speak_tls_gets_no_answer(stack: Stack, service: str, question: bytes) -> None:
+    place = stack.servers.consul.call("GET", f"/v1/catalog/service/{service}")[0]
+    with socket.create_connection((place["ServiceAddress"] or LOOPBACK, place["ServicePort"]), timeout=5) as connection:
+        connection.sendall(question)
+        try:
+            answer = connection.recv(64)
+        except ConnectionResetError:
+            answer = b""
+    assert not answer.startswith((b"+", b"-", b"HTTP"))
 
 
 def test_no_service_holds_a_management_token(stack: Stack) -> None:

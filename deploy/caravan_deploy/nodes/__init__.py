@@ -1,0 +1,1 @@
+"""Other machines of a stack: the server invites and expels them, they join and leave."""

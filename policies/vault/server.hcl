@@ -1,0 +1,4 @@
+# The server's Vault agent: the certificate of Consul, Nomad and Vault there.
+path "caravan-pki/issue/server" {
+  capabilities = ["update"]
+}

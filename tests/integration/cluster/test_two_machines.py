@@ -1,0 +1,164 @@
+"""A second machine joins, runs sessions and leaves, and who listens on the wire between the two learns nothing.
+
+The tests go through a machine's life in the order in which they stand.
+"""
+
+import base64
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.conftest import User, eventually
+from tests.integration.cluster.conftest import NODE, Cluster
+
+from caravan_deploy.api import Api
+from caravan_deploy.errors import ApiError
+from caravan_deploy.layout import load_layout
+from caravan_deploy.nodes.token import read_token
+from caravan_deploy.servers.credentials import load_credentials
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SECRET = "a-user-s-own-secret-7d1f4c"
+LARGER_THAN_THE_SERVER = "cpu=3"
+TELLING = {
+    r"Bearer \w",
+    r"hv[sb]\.[\w-]{20}",
+    r"eyJhbGciOi",
+    "PRIVATE KEY",
+    "BACKENDAI_",
+    "X-(Vault|Consul|Nomad)-Token",
+}
+"""What shows that somebody says tokens or specifications of kernels in the clear."""
+
+
+def _node_of(cluster: Cluster, session_id: str) -> str:
+    """Return the name of the Nomad client that ran the session."""
+    path = f"/v1/job/s-{session_id}/allocations?namespace=caravan"
+    return str(cluster.stack.servers.nomad.call("GET", path)[0]["NodeName"])
+
+
+def _agents(user: User) -> str:
+    return user.must("admin", "agent", "list")
+
+
+def _batch(user: User, image: str, name: str, command: str, *more: str) -> dict[str, Any]:
+    user.must(*("session", "create", "--type", "batch", "--startup-command", command), *more, "--name", name, image)
+    return user.until(name, "TERMINATED", "ERROR", "CANCELLED")
+
+
+def _connects(cluster: Cluster, host: str, port: int) -> bool:
+    """Say whether the second machine reaches a port."""
+    words = f"exec 3<>/dev/tcp/{host}/{port}"
+    return cluster.machine.run("timeout", "5", "bash", "-c", words).returncode == 0
+
+
+def test_a_false_server_is_told_nothing(cluster: Cluster) -> None:
+    token = json.loads(base64.urlsafe_b64decode(cluster.invited()))
+    false = base64.urlsafe_b64encode(json.dumps(token | {"fingerprint": "0" * 64}).encode()).decode()
+    refused = cluster.machine.caravan_stack("join", CARAVAN_JOIN_TOKEN=false)
+    assert refused.returncode == 1
+    assert "is not the server that made the join token" in refused.stderr
+    assert not cluster.machine.root.exists()
+
+
+def test_a_machine_joins_with_one_line(cluster: Cluster, user: User) -> None:
+    token = cluster.invited()
+    joined = cluster.machine.caravan_stack("join", CARAVAN_JOIN_TOKEN=token)
+    assert joined.returncode == 0, joined.stdout + joined.stderr
+    assert eventually(lambda: NODE in _agents(user))
+    assert cluster.machine.caravan_stack("status").returncode == 0
+    assert f"node {NODE}" in cluster.on_server("status").stdout
+    again = cluster.machine.caravan_stack("join", CARAVAN_JOIN_TOKEN=token)
+    assert "the join token was used before" in again.stderr
+
+
+def test_a_session_for_which_the_server_is_too_small_runs_on_the_other_machine(
+    cluster: Cluster, user: User, image: str
+) -> None:
+    wanted = ("-r", LARGER_THAN_THE_SERVER, "-r", "mem=256m", "-e", f"SECRET={SECRET}")
+    ended = _batch(user, image, "elsewhere", "echo read ${#SECRET} letters", *wanted)
+    assert (ended["status"], ended["result"]) == ("TERMINATED", "SUCCESS")
+    assert _node_of(cluster, ended["session_id"]) == NODE
+    assert f"read {len(SECRET)} letters" in user.must("session", "logs", "elsewhere")
+    assert eventually(lambda: cluster.machine.containers() == [])
+
+
+def test_a_session_with_folders_goes_where_they_are(cluster: Cluster, user: User, image: str, tmp_path: Path) -> None:
+    user.must("vfolder", "create", "data", "local:volume1")
+    small = ("-r", "cpu=1", "-r", "mem=128m", "-v", "data")
+    ended = _batch(user, image, "withdata", "touch /home/work/data/seen", *small)
+    assert ended["result"] == "SUCCESS"
+    assert _node_of(cluster, ended["session_id"]) == cluster.stack.layout.name
+
+
+def test_the_other_machine_reaches_what_it_needs_and_nothing_else(cluster: Cluster) -> None:
+    layout = cluster.stack.layout
+    open_ports = {layout.ports.vault, layout.ports.consul_server, layout.ports.nomad_rpc, layout.ports.agent}
+    shut = set(layout.ports.fixed().values()) - open_ports
+    shut -= {layout.ports.consul_serf, layout.ports.nomad_serf, layout.ports.vault_cluster}
+    assert all(_connects(cluster, layout.address, port) for port in open_ports)
+    assert not [port for port in shut if _connects(cluster, layout.address, port)]
+
+
+def test_nothing_of_value_can_be_read_on_the_wire(cluster: Cluster, user: User, image: str) -> None:
+    stack, wire = cluster.stack, cluster.wire
+    with socket.create_server((stack.layout.address, 0)) as server:
+        words = f"exec 3<>/dev/tcp/{stack.layout.address}/{server.getsockname()[1]}; echo said in the clear >&3"
+        cluster.machine.run("bash", "-c", words)
+    assert eventually(lambda: wire.flows_with("said in the clear"))
+
+    own = load_credentials(load_layout(cluster.machine.root, {}))
+    kept = {
+        value
+        for name in ("postgres", "redis", "storage", "storage-signing", "agent")
+        for value in stack.servers.vault.call("GET", f"/v1/caravan/data/platform/{name}")["data"]["data"].values()
+    }
+    tokens = {stack.tokens.consul_management, stack.tokens.nomad_management, own.consul, own.secret_id, own.gossip}
+    for secret in {re.escape(secret) for secret in {SECRET} | kept | tokens} | TELLING:
+        assert wire.flows_with(secret) == [], secret
+    ports, redis = stack.layout.ports, stack.servers.consul.call("GET", "/v1/catalog/service/caravan-redis")
+    for port in (ports.vault, ports.nomad_rpc, ports.consul_server, ports.agent, redis[0]["ServicePort"]):
+        assert wire.bytes_of_port(port) > 0, port
+
+
+def test_a_machine_that_stopped_comes_back_without_a_token(cluster: Cluster, user: User) -> None:
+    assert cluster.machine.caravan_stack("down").returncode == 0
+    assert eventually(lambda: NODE not in _agents(user))
+    back = cluster.machine.caravan_stack("join")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert eventually(lambda: NODE in _agents(user))
+
+
+def test_a_machine_leaves_when_nothing_runs_there_or_by_force(cluster: Cluster, user: User, image: str) -> None:
+    user.must("session", "create", "-r", LARGER_THAN_THE_SERVER, "-r", "mem=256m", "--name", "there", image)
+    refused = cluster.machine.caravan_stack("leave")
+    assert refused.returncode == 1
+    assert "sessions run on this machine" in refused.stderr
+
+    own = load_credentials(load_layout(cluster.machine.root, {}))
+    left = cluster.machine.caravan_stack("leave", "--force")
+    assert left.returncode == 0, left.stdout + left.stderr
+    assert not cluster.machine.root.exists()
+    assert user.until("there", "TERMINATED", "ERROR")
+    assert eventually(lambda: NODE not in _agents(user))
+
+    assert cluster.on_server("expel", NODE).returncode == 0
+    nomad, consul, vault = (getattr(cluster.stack.servers, name) for name in ("nomad", "consul", "vault"))
+    assert [node["Name"] for node in nomad.call("GET", "/v1/nodes")] == [cluster.stack.layout.name]
+    assert [node["Node"] for node in consul.call("GET", "/v1/catalog/nodes")] == [cluster.stack.layout.name]
+    login = {"role_id": own.role_id, "secret_id": own.secret_id}
+    with pytest.raises(ApiError):
+        Api("Vault", vault.port).call("POST", "/v1/auth/approle/login", login)
+    with pytest.raises(ApiError):
+        Api("Consul", consul.port, {"X-Consul-Token": own.consul}).call("GET", "/v1/acl/token/self")
+
+
+def test_a_token_that_is_none_is_refused_in_one_sentence(cluster: Cluster) -> None:
+    refused = cluster.machine.caravan_stack("join", CARAVAN_JOIN_TOKEN="nonsense")
+    assert refused.returncode == 1
+    assert "that is no join token" in refused.stderr
+    assert read_token(cluster.invited()).server == cluster.stack.layout.address
