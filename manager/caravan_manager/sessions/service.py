@@ -219,7 +219,9 @@ class SessionsService:
         return await self.wait_until_started(session.id, RESTART_SECONDS)
 
     async def change(self, principal: Principal, session_id: UUID, name: str | None, priority: int | None) -> Session:
-        """Give a live session another name or priority; None keeps what it has."""
+        """Give a live session another name or priority; None keeps what it has. Only administrators may."""
+        if not principal.is_admin:
+            raise ForbiddenError("no permission to execute modify_compute_session")
         if name is not None:
             check_name(name)
         if priority is not None:

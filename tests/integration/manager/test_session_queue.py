@@ -1,6 +1,7 @@
 """What waits in the queue, on a real PostgreSQL: times, dependencies, quotas, timeouts, and nodes that fall silent."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy import func, select
 from tests.integration.manager.test_session_life import URL, Manager, request
 from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
 
-from caravan_common.errors import ConflictError, InvalidParametersError, QuotaExceededError
+from caravan_common.errors import ConflictError, ForbiddenError, InvalidParametersError, QuotaExceededError
 from caravan_common.ids import job_id
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import SessionResult, SessionStatus, SessionType
@@ -25,7 +26,7 @@ from caravan_manager.db.tables import (
     scaling_groups,
     sessions,
 )
-from caravan_manager.people.model import Principal
+from caravan_manager.people.model import Principal, UserRole
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.model import Session, SessionNotFoundError
 
@@ -276,28 +277,35 @@ async def test_a_cluster_larger_than_the_policy_is_over_the_quota(manager: Manag
     assert refused.value.status == 412
 
 
-async def test_a_priority_changed_in_the_queue_changes_the_order(manager: Manager, user: Principal) -> None:
+async def test_a_priority_changed_in_the_queue_changes_the_order(
+    manager: Manager, admin: Principal, user: Principal
+) -> None:
     await manager.add_node(cpu="1")
     first, second = await made(manager, user, "first"), await made(manager, user, "second")
-    changed = await manager.service.change(user, second.id, None, 90)
+    changed = await manager.service.change(admin, second.id, None, 90)
     assert (changed.priority, changed.name) == (90, "second")
     await manager.scheduler.pass_once()
     assert (await manager.session(second.id)).status is SessionStatus.PREPARING
     assert (await manager.session(first.id)).status is SessionStatus.PENDING
 
 
-async def test_only_ones_own_live_sessions_are_changed(manager: Manager, admin: Principal, user: Principal) -> None:
-    theirs, mine = await made(manager, admin, "theirs"), await made(manager, user, "mine")
+async def test_only_administrators_change_live_sessions_of_their_domain(
+    manager: Manager, admin: Principal, user: Principal
+) -> None:
+    mine = await made(manager, user, "mine")
     await made(manager, user, "other")
+    with pytest.raises(ForbiddenError):
+        await manager.service.change(user, mine.id, None, 1)
+    elsewhere = replace(user, user_id=admin.user_id, role=UserRole.ADMIN, domain_name="elsewhere")
     with pytest.raises(SessionNotFoundError):
-        await manager.service.change(user, theirs.id, None, 1)
+        await manager.service.change(elsewhere, mine.id, None, 1)
     for name, priority in (("x", None), (None, 101), (None, -1), ("other", None)):
         with pytest.raises(InvalidParametersError):
-            await manager.service.change(user, mine.id, name, priority)
+            await manager.service.change(admin, mine.id, name, priority)
     assert (await manager.service.change(admin, mine.id, "renamed", None)).name == "renamed"
     await manager.service.destroy(user, "renamed", forced=False)
     with pytest.raises(ConflictError):
-        await manager.service.change(user, mine.id, None, 1)
+        await manager.service.change(admin, mine.id, None, 1)
 
 
 async def add_other_node(manager: Manager) -> None:

@@ -1,6 +1,7 @@
 """What every subject's resolvers stand on: the caller's context, pages, values loaded once, and the scalars."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,25 @@ def _read_uuid(value: Any) -> UUID:
         raise GraphQLError(f"{value!r} is not a UUID") from err
 
 
+def global_id(kind: str, identity: UUID) -> str:
+    """Return the ID of a node: base64 of its type and UUID."""
+    return base64.b64encode(f"{kind}:{identity}".encode()).decode()
+
+
+def _read_global_id(value: Any) -> UUID:
+    """Read the ID of a node, whatever type it says, or a bare UUID."""
+    if not isinstance(value, str):
+        raise GraphQLError("the ID of a node is text")
+    try:
+        return UUID(value)
+    except ValueError:
+        pass
+    try:
+        return UUID(base64.b64decode(value, validate=True).decode().rpartition(":")[2])
+    except ValueError as err:
+        raise GraphQLError(f"{value!r} is not the ID of a node") from err
+
+
 def _read_moment(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
@@ -175,6 +195,7 @@ def _read_integer(value: Any) -> int:
 
 SCALARS = [
     ScalarType("UUID", serializer=str, value_parser=_read_uuid),
+    ScalarType("GlobalIDField", serializer=str, value_parser=_read_global_id),
     ScalarType("DateTime", serializer=_write_moment, value_parser=_read_moment),
     ScalarType("JSONString", serializer=_write_json, value_parser=_read_json),
     ScalarType("BigInt", serializer=int, value_parser=_read_integer),

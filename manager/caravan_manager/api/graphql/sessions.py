@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from ariadne import ObjectType
@@ -9,12 +10,13 @@ from ariadne import ObjectType
 from caravan_common.errors import InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionStatus
-from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, as_uuid, bind, nothing, words
+from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, as_uuid, bind, global_id, nothing, words
 from caravan_manager.images.model import Image
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.repository import SessionPage
 
 queries = ObjectType("Queries")
+mutations = ObjectType("Mutations")
 ImagesByReference = dict[tuple[str, str], Image]
 """Images by reference and architecture."""
 ParentsByChild = dict[UUID, list["SessionRow"]]
@@ -73,6 +75,16 @@ async def compute_session_list(
         choice=page.choice,
     )
     return Listed(_rows(asked, found), found.total)
+
+
+@mutations.field("modify_compute_session")
+async def modify_compute_session(_: object, info: Info, input: dict[str, Any]) -> object:  # noqa: A002
+    """Give a session another name or priority; what is absent or null stays as it is."""
+    asked = info.context
+    session = input["id"]
+    await asked.sessions.change(asked.principal, session, input.get("name"), input.get("priority"))
+    changed = _rows(asked, await asked.sessions.by_id(asked.principal, session))[0]
+    return {"item": changed, "clientMutationId": input.get("clientMutationId")}
 
 
 def _statuses(text: str | None) -> list[str] | None:
@@ -186,6 +198,25 @@ SESSION: dict[str, Callable[[SessionRow], object]] = {
 }
 
 
+NODE: dict[str, Callable[[SessionRow], object]] = {
+    "id": lambda row: global_id("ComputeSessionNode", row.session.id),
+    "row_id": lambda row: row.session.id,
+    "project_id": lambda row: row.session.project_id,
+    "permissions": lambda _: [],
+    "image_references": lambda row: [row.session.image],
+    **{
+        field: SESSION[field]
+        for field in (
+            *("tag", "name", "type", "priority", "cluster_template", "cluster_mode", "cluster_size", "domain_name"),
+            *("user_id", "access_key", "status", "status_info", "status_data", "status_history", "created_at"),
+            *("terminated_at", "starts_at", "scheduled_at", "startup_command", "result", "commit_status"),
+            *("abusing_reports", "idle_checks", "agent_ids", "resource_opts", "scaling_group", "service_ports"),
+            *("vfolder_mounts", "occupied_slots", "requested_slots", "num_queries", "inference_metrics"),
+        )
+    },
+}
+
+
 async def _image(row: KernelRow) -> Image | None:
     session = row.row.session
     return (await row.row.images.get()).get((session.image, session.architecture))
@@ -230,4 +261,16 @@ KERNEL: dict[str, Callable[[KernelRow], object]] = {
     "preopen_ports": lambda _: [],
 }
 
-BINDABLES = [queries, bind("ComputeSession", SESSION), bind("ComputeContainer", KERNEL)]
+PAYLOAD: dict[str, Callable[[dict[str, object]], object]] = {
+    "item": lambda made: made["item"],
+    "clientMutationId": lambda made: made["clientMutationId"],
+}
+
+BINDABLES = [
+    queries,
+    mutations,
+    bind("ModifyComputeSessionPayload", PAYLOAD),
+    bind("ComputeSession", SESSION),
+    bind("ComputeSessionNode", NODE),
+    bind("ComputeContainer", KERNEL),
+]

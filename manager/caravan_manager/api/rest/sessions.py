@@ -90,7 +90,12 @@ class CreateSession(BaseModel):
     config: SessionConfig = SessionConfig()
     startup_command: str | None = Field(default=None, validation_alias=_either("startup_command", "startupCommand"))
     bootstrap_script: str | None = Field(default=None, validation_alias=_either("bootstrap_script", "bootstrapScript"))
-    callback_url: str | None = Field(default=None, validation_alias=_either("callback_url", "callbackUrl"))
+    callback_url: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=r"(?i)^https?://[^\s/]",
+        validation_alias=_either("callback_url", "callbackUrl"),
+    )
     enqueue_only: bool = Field(default=False, validation_alias=_either("enqueue_only", "enqueueOnly"))
     max_wait_seconds: float = Field(default=0, ge=0, validation_alias=_either("max_wait_seconds", "maxWaitSeconds"))
     reuse: bool = Field(default=True, validation_alias=_either("reuse", "reuseIfExists"))

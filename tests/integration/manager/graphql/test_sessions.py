@@ -1,15 +1,18 @@
 """Who is shown which sessions and containers, and in which form."""
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from tests.integration.manager.graphql.made import MORNING, MOUNT, Door, add_sessions, running
+from tests.unit.manager.sessions_made import pending
 
 from caravan_common.states import SessionType
 from caravan_manager.db.engine import Begin
 from caravan_manager.people.model import Principal
+from caravan_manager.sessions import repository
 
 LIST = """query($limit: Int!, $offset: Int!, $status: String, $access_key: String) {
   compute_session_list(limit: $limit, offset: $offset, status: $status, access_key: $access_key) {
@@ -193,3 +196,53 @@ async def test_a_keypair_counts_its_live_sessions(door: Door, user: Principal, b
     dead = running(user, seed.project, "sess2").vanished("lost", MORNING)
     await add_sessions(begin, running(user, seed.project, "sess1"), dead)
     assert await door.data(user, "{ keypair { concurrency_used } }") == {"keypair": {"concurrency_used": 1}}
+
+
+MODIFY = """mutation($input: ModifyComputeSessionInput!) {
+  modify_compute_session(input: $input) { item { id row_id name priority status } clientMutationId }
+}"""
+
+
+async def test_an_administrator_changes_a_sessions_priority_and_name(
+    door: Door, admin: Principal, user: Principal, begin: Begin, seed: Any
+) -> None:
+    session = running(user, seed.project, "sess1")
+    await add_sessions(begin, session)
+    node = base64.b64encode(f"ComputeSessionNode:{session.id}".encode()).decode()
+    for said in (node, str(session.id), base64.b64encode(f"compute_session_node:{session.id}".encode()).decode()):
+        wanted = {"id": said, "priority": 33, "name": None, "clientMutationId": "abc"}
+        changed = (await door.data(admin, MODIFY, input=wanted))["modify_compute_session"]
+        assert changed == {
+            "item": {"id": node, "row_id": str(session.id), "name": "sess1", "priority": 33, "status": "RUNNING"},
+            "clientMutationId": "abc",
+        }
+    assert (await door.data(admin, MODIFY, input={"id": node, "name": "better"}))["modify_compute_session"]["item"][
+        "name"
+    ] == "better"
+
+
+async def test_a_user_changes_no_priority(door: Door, user: Principal, begin: Begin, seed: Any) -> None:
+    session = running(user, seed.project, "sess1")
+    await add_sessions(begin, session)
+    answer = await door.ask(user, MODIFY, input={"id": str(session.id), "priority": 90})
+    assert answer["data"]["modify_compute_session"] is None
+    assert "no permission" in answer["errors"][0]["message"]
+
+
+async def test_what_a_session_depends_on_is_listed_with_two_statements_for_all(
+    door: Door, user: Principal, begin: Begin, seed: Any, statements: list[str]
+) -> None:
+    first, second = running(user, seed.project, "first"), running(user, seed.project, "second")
+    await add_sessions(begin, first, second)
+    async with begin() as tx:
+        for number in range(3):
+            child = replace(pending(), name=f"child-{number}", access_key=user.access_key, user_id=user.user_id)
+            await repository.add(tx, replace(child, project_id=seed.project), [first.id, second.id])
+    query = """{ compute_session_list(limit: 10, offset: 0, status: "PENDING") {
+        items { name dependencies { name id } }
+    } }"""
+    statements.clear()
+    items = (await door.data(user, query))["compute_session_list"]["items"]
+    parents = [{"name": s.name, "id": str(s.id)} for s in (first, second)]
+    assert {item["name"]: item["dependencies"] for item in items} == {f"child-{n}": parents for n in range(3)}
+    assert sum("session_dependencies" in sql for sql in statements) == 1
