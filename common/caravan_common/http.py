@@ -102,7 +102,8 @@ def counted(service: str) -> Middleware:
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"
         REQUESTS.labels(service, request.method, route, response.status).inc()
-        DURATIONS.labels(service, route).observe(time.perf_counter() - began)
+        if response.content_type != "text/event-stream":  # a stream lasts as long as its reader stays
+            DURATIONS.labels(service, route).observe(time.perf_counter() - began)
         return response
 
     return count

@@ -14,7 +14,7 @@ from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.limits import WINDOW_SECONDS
 from caravan_manager.api.origin import TrustedProxies
-from caravan_manager.api.rest import auth, folders, information, resources, sessions
+from caravan_manager.api.rest import auth, events, folders, information, resources, sessions
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Services
 
@@ -38,6 +38,10 @@ async def _reset_header(request: web.Request, response: web.StreamResponse) -> N
         response.headers["X-RateLimit-Reset"] = str(standing.reset)
 
 
+async def _close_streams(app: web.Application) -> None:
+    app[context.EVENTS].close()
+
+
 @anonymous
 async def health(_request: web.Request) -> web.Response:
     """Answer while the process serves."""
@@ -58,16 +62,18 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.ACCOUNTS] = services.accounts
     app[context.PEOPLE] = services.people
     app[context.SESSIONS] = services.sessions
+    app[context.EVENTS] = services.events
     app[context.VFOLDERS] = services.vfolders
     app[context.IMAGES] = services.images
     app[context.NODES] = services.nodes
-    for table in (auth, sessions, folders, information, resources, door):
+    for table in (auth, sessions, events, folders, information, resources, door):
         app.add_routes(table.routes)
     app.add_routes(_older_spellings())
     app.router.add_get("/health", health)
     app.on_response_prepare.append(_own_headers)
     if dialect.is_26:
         app.on_response_prepare.append(_reset_header)
+    app.on_shutdown.append(_close_streams)
     return app
 
 

@@ -82,7 +82,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         loops = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
-        runs = [*loops, wired.services.limits.run]
+        runs = [*loops, wired.news_exchange.send, wired.news_exchange.hear, wired.services.limits.run]
         tasks = [group.create_task(run()) for run in runs]
         log.info("manager.serving", addresses=addresses)
         await stop.wait()

@@ -29,9 +29,11 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
+from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
+from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -51,6 +53,7 @@ class Services:
     people: PeopleService
     accounts: AccountsService
     sessions: SessionsService
+    events: SessionEvents
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
@@ -66,6 +69,7 @@ class Wired:
     sweeper: Sweeper
     agent_watcher: AgentWatcher
     nomad_watcher: NomadWatcher
+    news_exchange: NewsExchange
     database: Database
     redis: Redis
     client: aiohttp.ClientSession
@@ -111,7 +115,8 @@ def wire(config: ManagerConfig) -> Wired:
     begin = Database(make_engine(config.database))
     redis = make_redis(config.redis, answer_seconds=30, retry=Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3))
     client = aiohttp.ClientSession()
-    moves = SessionMoves(begin, SessionNews(), now)
+    news = SessionNews()
+    moves = SessionMoves(begin, news, now)
     nomad = NomadCluster(config.nomad.address, config.nomad.namespace)
     agents = HttpAgents(client, config.agents.token.get_secret_value(), _agents_tls(config.agents))
     proxies = {name: HttpStorageProxy(client, section) for name, section in config.storage.items()}
@@ -126,17 +131,20 @@ def wire(config: ManagerConfig) -> Wired:
         people=PeopleService(begin, secrets, CREDENTIALS_SECONDS),
         accounts=AccountsService(begin, secrets, LoginThrottle(redis), now, config.people.max_password_age),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
+        events=SessionEvents(begin, news),
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
         limits=RateLimits(redis, time.monotonic),
     )
+    streams = Streams.of(config.redis.stream)
     return Wired(
         services=services,
         scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
         sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
-        agent_watcher=AgentWatcher(redis, Streams.of(config.redis.stream), me, nodes, moves),
+        agent_watcher=AgentWatcher(redis, streams, me, nodes, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
+        news_exchange=NewsExchange(redis, streams.sessions, news),
         database=begin,
         redis=redis,
         client=client,

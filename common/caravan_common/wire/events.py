@@ -91,15 +91,23 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """The streams of one cluster. ``kernels`` holds what must not be lost while all managers are away for hours."""
+    """The streams of one cluster. ``kernels`` holds what must not be lost while all managers are away for hours.
+
+    ``sessions`` is the managers' own: what each tells the others of sessions that moved.
+    """
 
     kernels: Stream
     nodes: Stream
+    sessions: Stream
 
     @classmethod
     def of(cls, key: str) -> Self:
         """Return the streams below the configured key."""
-        return cls(kernels=Stream(key, 100_000), nodes=Stream(f"{key}:nodes", 10_000))
+        return cls(
+            kernels=Stream(key, 100_000),
+            nodes=Stream(f"{key}:nodes", 10_000),
+            sessions=Stream(f"{key}:sessions", 10_000),
+        )
 
     def carrying(self, event: Event) -> Stream:
         """Return the stream that an event goes to."""

@@ -11,15 +11,20 @@ EXPOSED = "*"
 @web.middleware
 async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer preflight requests, and let every origin read the answers."""
-    origin = request.headers.get("Origin")
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         response: web.StreamResponse = web.Response()
         response.headers["Access-Control-Allow-Methods"] = ALLOWED
         response.headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
     else:
         response = await handler(request)
-    if origin is not None and not response.prepared:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
-        response.headers["Vary"] = "Origin"
+    if not response.prepared:
+        response.headers.update(cors_headers(request))
     return response
+
+
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """Return what lets the page that asks read the answer; for streams, whose headers are sent before their end."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED, "Vary": "Origin"}

@@ -101,7 +101,9 @@ class Scheduler:
                 self._moves.news.work.clear()
                 if await self._leadership.hold():
                     await self._guarded_pass()
-                await self._wait()
+                    await self._wait()
+                else:
+                    await asyncio.sleep(self._interval)  # another leads and is woken; this one only asks now and then
         finally:
             await self._leadership.release()
 

@@ -8,9 +8,10 @@ from uuid import UUID
 import structlog
 
 from caravan_manager.db.engine import Begin, Transaction
-from caravan_manager.sessions import repository
+from caravan_manager.sessions import metrics, repository
+from caravan_manager.sessions.events import events_of
 from caravan_manager.sessions.model import Session
-from caravan_manager.sessions.news import SessionNews
+from caravan_manager.sessions.news import News, SessionNews
 
 log = structlog.get_logger()
 
@@ -39,5 +40,12 @@ class SessionMoves:
                 await along(tx)
         if after != before:
             log.info("session.moved", session=str(session_id), before=before.status, after=after.status)
-            self.news.moved(session_id)
+            self.tell(before, after)
         return after
+
+    def tell(self, before: Session | None, after: Session) -> None:
+        """Tell who waits and who follows of a committed move; ``before`` is None for a new session. Never waits."""
+        events = events_of(before, after)
+        for event in events:
+            metrics.EVENTS.labels(event.name).inc()
+        self.news.moved(News(after.id, events))

@@ -35,6 +35,7 @@ from caravan_manager.sessions.model import (
     TooManySessionsError,
 )
 from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.news import set_or_after
 from caravan_manager.sessions.repository import SessionFilter, SessionPage
 from caravan_manager.sessions.request import SessionRequest, check_name, check_priority, new_session
 from caravan_manager.sessions.restarts import Restarts
@@ -46,8 +47,8 @@ RESTART_SECONDS = 45.0
 """How long a caller waits for a restart at most; it goes on without them."""
 MAX_GRAPH = 1000
 """How many sessions a graph of dependencies may have; what is beyond is left out."""
-POLL_SECONDS = 1.0
-"""How often a waiter looks at the database itself, because news of other managers do not reach this process."""
+POLL_SECONDS = 5.0
+"""How often a waiter looks at the database itself: news may be lost, the database is the truth."""
 
 
 CREATE = FailpointPair("manager.create.commit")
@@ -96,7 +97,7 @@ class SessionsService:
                     session = await self._enqueue(tx, principal, request)
         except IntegrityError as err:
             raise SessionAlreadyExistsError(f"somebody made a session {request.name} at the same moment") from err
-        self._moves.news.moved(session.id)
+        self._moves.tell(None, session)
         return CreatedSession(session, created=True)
 
     async def _enqueue(self, tx: Transaction, principal: Principal, request: SessionRequest) -> Session:
@@ -130,7 +131,8 @@ class SessionsService:
         try:
             async with asyncio.timeout(limit_seconds), self._moves.news.following(session_id) as news:
                 while not session.has_settled:
-                    await _set_or_after(news, POLL_SECONDS)
+                    await set_or_after(news, POLL_SECONDS)
+                    news.clear()
                     session = await self._get(session_id)
         except TimeoutError:
             pass
@@ -310,15 +312,6 @@ class SessionsService:
 
 async def _audit(principal: Principal, action: str, session: UUID, facts: dict[str, object], tx: Transaction) -> None:
     await audit.record(tx, principal, action, "session", str(session), facts)
-
-
-async def _set_or_after(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
-    event.clear()
 
 
 def _reused(existing: Session, request: SessionRequest) -> CreatedSession:

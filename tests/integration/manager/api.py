@@ -27,6 +27,7 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
+from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -97,12 +98,14 @@ async def serving_api(
 
     folders = vfolders or VFoldersService(begin, {})
     secrets, store = SecretKeys(Sealed(), time.monotonic), redis or redis_at(9)
-    moves = SessionMoves(begin, SessionNews(), now)
+    news = SessionNews()
+    moves = SessionMoves(begin, news, now)
     agents, nomad = FakeAgents(), FakeNomad()
     services = Services(
         people=PeopleService(begin, secrets),
         accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age),
         sessions=SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents)),
+        events=SessionEvents(begin, news),
         vfolders=folders,
         images=ImagesService(begin),
         nodes=NodesService(begin),
