@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from caravan_common.wire.agent import KernelSpec, Mount
 from caravan_manager.sessions.model import Kernel, Session, SessionMount
+from caravan_manager.sessions.ports import SERVICE_PORTS, preopened
 
 THREAD_COUNTS = "ai.backend.envs.corecount"
 
@@ -40,10 +41,10 @@ def _environ(session: Session, kernel: Kernel, owner: Owner, labels: Mapping[str
     """Return the user's variables, those that the image asks for, and Backend.AI's, which nobody overrides."""
     cores = str(max(1, int(kernel.slots["cpu"])))
     counts = {name.strip(): cores for name in labels.get(THREAD_COUNTS, "").split(",") if name.strip()}
-    return counts | session.environ | _identity(session, owner) | _cluster(session, kernel)
+    return counts | session.environ | _identity(session, owner, labels) | _cluster(session, kernel)
 
 
-def _identity(session: Session, owner: Owner) -> dict[str, str]:
+def _identity(session: Session, owner: Owner, labels: Mapping[str, str]) -> dict[str, str]:
     return {
         "BACKENDAI_USER_UUID": str(session.user_id),
         "BACKENDAI_USER_EMAIL": owner.email,
@@ -52,8 +53,8 @@ def _identity(session: Session, owner: Owner) -> dict[str, str]:
         "BACKENDAI_SESSION_ID": str(session.id),
         "BACKENDAI_SESSION_NAME": session.name,
         "BACKENDAI_KERNEL_IMAGE": session.image,
-        "BACKENDAI_SERVICE_PORTS": "",
-        "BACKENDAI_PREOPEN_PORTS": "",
+        "BACKENDAI_SERVICE_PORTS": labels.get(SERVICE_PORTS, ""),
+        "BACKENDAI_PREOPEN_PORTS": ",".join(map(str, preopened(session.service_ports))),
         "BACKENDAI_PERSISTENT_PATHS": ",".join(str(mount.target) for mount in session.mounts),
     }
 

@@ -282,6 +282,7 @@ sessions = Table(
     Column("mounts", JSONB, nullable=False, server_default=EMPTY_LIST),
     Column("startup_command", Text),
     Column("bootstrap_script", Text),
+    Column("service_ports", JSONB, nullable=False, server_default=EMPTY_LIST),
     Column("callback_url", Text),
     Column("status", String(24), nullable=False),
     Column("status_info", Text, nullable=False, server_default=""),

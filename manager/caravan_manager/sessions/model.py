@@ -10,6 +10,7 @@ from uuid import UUID
 from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, NotFoundError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_manager.sessions.ports import ServicePort
 
 DEAD = frozenset({SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR})
 """A session in one of these never moves again."""
@@ -214,6 +215,7 @@ class Session:
     scheduled_at: datetime | None
     terminated_at: datetime | None
     kernels: tuple[Kernel, ...]
+    service_ports: tuple[ServicePort, ...] = ()
     starts_at: datetime | None = None
     batch_timeout: timedelta | None = None
     deadline: datetime | None = None

@@ -55,6 +55,7 @@ from caravan_manager.sessions.model import (
     SessionMount,
     SessionNotFoundError,
 )
+from caravan_manager.sessions.ports import ServicePort
 
 LIVE = sessions.c.status.not_in([status.value for status in DEAD])
 
@@ -150,6 +151,7 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
         scheduled_at=row.scheduled_at,
         terminated_at=row.terminated_at,
         kernels=tuple(members),
+        service_ports=tuple(ServicePort.from_json(port) for port in row.service_ports),
         starts_at=row.starts_at,
         batch_timeout=None if row.batch_timeout_seconds is None else timedelta(seconds=row.batch_timeout_seconds),
         deadline=row.deadline,
@@ -238,6 +240,7 @@ async def add(tx: Transaction, session: Session, depends_on: Sequence[UUID] = ()
         "mounts": [mount.to_json() for mount in session.mounts],
         "startup_command": session.startup_command,
         "bootstrap_script": session.bootstrap_script,
+        "service_ports": [port.to_json() for port in session.service_ports],
         "callback_url": session.callback_url,
         "created_at": session.created_at,
         "starts_at": session.starts_at,
@@ -359,6 +362,15 @@ def _as_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+async def find_kernel(tx: Transaction, text: str) -> Kernel | None:
+    """Return the kernel of this ID, whoever's it is; None when the text is no kernel's ID."""
+    kernel_id = _as_uuid(text)
+    if kernel_id is None:
+        return None
+    row = (await tx.execute(select(kernels).where(kernels.c.id == kernel_id))).one_or_none()
+    return None if row is None else _kernel(row)
 
 
 async def find_live_by_name(tx: Transaction, access_key: str, name: str) -> Session | None:

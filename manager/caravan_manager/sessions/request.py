@@ -14,9 +14,12 @@ from caravan_manager.images.model import Image
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.durations import parse_moment
 from caravan_manager.sessions.model import Kernel, Session, SessionMount, check_environ
+from caravan_manager.sessions.ports import choose_ports
 from caravan_manager.vfolders.model import MountRequest
 
 _NAME = re.compile(r"^(?=.{4,64}$)\w[\w.-]*\w$", re.ASCII)
+MAX_PREOPEN_PORTS = 64
+PREFERRED_SHMEM = "ai.backend.resource.preferred.shmem"
 MAX_SCRIPT_BYTES = 64 * 1024
 VALIDATION = "Input validation error"
 MAX_DEPENDENCIES = 100
@@ -52,6 +55,8 @@ class SessionRequest:
     batch_timeout: timedelta | None = None
     dependencies: tuple[str, ...] = ()
     """IDs or names of sessions that must succeed before this one starts."""
+    preopen_ports: tuple[int, ...] = ()
+    """Ports of the container that the user wants opened, 1024 to 65535."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -61,6 +66,8 @@ class SessionRequest:
             raise InvalidParametersError(VALIDATION, data={"cluster_size": f"must be from 1 to {MAX_CLUSTER_SIZE}"})
         if len(self.dependencies) > MAX_DEPENDENCIES:
             raise InvalidParametersError(f"a session can depend on {MAX_DEPENDENCIES} others at most")
+        if len(self.preopen_ports) > MAX_PREOPEN_PORTS:
+            raise InvalidParametersError(f"a session opens {MAX_PREOPEN_PORTS} ports at most")
         _check_text(self.startup_command, "startup command")
         _check_text(self.bootstrap_script, "bootstrap script")
         check_environ(self.environ)
@@ -139,11 +146,12 @@ def new_session(
         architecture=image.architecture,
         cluster_mode=request.cluster_mode,
         requested_slots=slots,
-        resource_opts=_resource_opts(request, slots),
+        resource_opts=_resource_opts(request, slots, image),
         environ=request.environ,
         mounts=mounts,
         startup_command=request.startup_command if request.type is SessionType.BATCH else None,
         bootstrap_script=request.bootstrap_script,
+        service_ports=choose_ports(image.labels, request.preopen_ports),
         callback_url=request.callback_url,
         status=SessionStatus.PENDING,
         status_info="",
@@ -182,8 +190,11 @@ def _slots(request: SessionRequest, image: Image) -> ResourceSlots:
     return ResourceSlots({name: amount for name, amount in slots.items() if amount > 0})
 
 
-def _resource_opts(request: SessionRequest, slots: ResourceSlots) -> dict[str, str]:
+def _resource_opts(request: SessionRequest, slots: ResourceSlots, image: Image) -> dict[str, str]:
+    """Return what the session is to have besides its slots; the image may prefer a size of /dev/shm."""
     opts = {name: str(value) for name, value in request.resource_opts.items() if value is not None}
+    if not opts.get("shmem") and (preferred := image.labels.get(PREFERRED_SHMEM)):
+        opts["shmem"] = preferred
     if "shmem" in opts and parse_bytes(opts["shmem"]) >= slots["mem"]:
         raise InvalidParametersError("Shared memory should be less than the main memory.")
     return opts

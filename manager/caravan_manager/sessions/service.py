@@ -305,6 +305,14 @@ class SessionsService:
             raise LogNotFoundError(f"node {wanted.node} is gone")
         return await self._agents.logs(found[0].url, wanted.id)
 
+    async def task_logs(self, principal: Principal, text: str) -> bytes:
+        """Return the log of a kernel by its ID, or of a session's main kernel. Raises LogNotFoundError."""
+        async with self._begin() as tx:
+            found = await repository.find_kernel(tx, text)
+        if found is None:
+            return await self.logs(principal, text, None)
+        return await self.logs(principal, str(found.session_id), found.id)
+
     async def _get(self, session_id: UUID) -> Session:
         async with self._begin() as tx:
             return await repository.get(tx, session_id)

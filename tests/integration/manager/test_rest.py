@@ -1,5 +1,6 @@
 """The REST doors, over HTTP: who may come in, and what errors look like."""
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -107,3 +108,25 @@ async def test_any_page_may_call_the_api(client: "TestClient[Any, Any]") -> None
         assert answer.status == 200
         assert answer.headers["Access-Control-Allow-Origin"] == "http://example.com"
         assert answer.headers["Access-Control-Allow-Headers"] == "content-type"
+
+
+async def test_ports_are_opened_as_numbers_or_text_and_others_refused(me: Caller, seed: Seed) -> None:
+    body = {"name": "ports", "image": seed.image_reference, "enqueueOnly": True}
+    status, _ = await me.call("POST", "/session", body | {"config": {"preopen_ports": ["9000", 9001]}})
+    assert status == 201
+    fields = "items { service_ports containers { preopen_ports } }"
+    query = {"query": f"{{ compute_session_list(limit: 1, offset: 0) {{ {fields} }} }}"}
+    _, answer = await me.call("POST", "/admin/gql", query)
+    (session,) = answer["data"]["compute_session_list"]["items"]
+    assert [port["name"] for port in json.loads(session["service_ports"])] == ["9000", "9001"]
+    assert session["containers"] == [{"preopen_ports": [9000, 9001]}]
+    for wrong in (["80"], [70000], ["x"], [2200]):
+        status, problem = await me.call("POST", "/session", body | {"name": "more", "config": {"preopenPorts": wrong}})
+        assert (status, problem["type"].rpartition("/")[2]) == (400, "invalid-api-params"), wrong
+
+
+async def test_the_log_of_a_task_that_nobody_knows_is_not_found(me: Caller) -> None:
+    for path in ("/session/_/logs?taskId=c0ffee00-0000-4000-8000-000000000001", "/session/_/logs?session_name=nobody"):
+        status, problem = await me.call("GET", path)
+        assert (status, problem["type"].rpartition("/")[2]) == (404, "object-not-found")
+    assert (await me.call("GET", "/session/_/logs"))[0] == 400

@@ -385,8 +385,27 @@ async def test_logs_come_from_the_node_that_ran_the_kernel(manager: Manager, use
     with pytest.raises(NotFoundError):
         await manager.service.logs(user, "train", None)
     session = await manager.started(made.id)
-    manager.agents.saved_logs[session.main_kernel.id] = b"hello\n"
-    assert await manager.service.logs(user, "train", None) == b"hello\n"
+    kernel = session.main_kernel.id
+    manager.agents.saved_logs[kernel] = b"hello\n"
+    for read in (
+        manager.service.logs(user, "train", None),
+        manager.service.logs(user, "train", kernel),
+        manager.service.task_logs(user, str(kernel)),
+        manager.service.task_logs(user, str(session.id)),
+        manager.service.task_logs(user, "train"),
+    ):
+        assert await read == b"hello\n"
+    with pytest.raises(NotFoundError):
+        await manager.service.logs(user, "train", UUID(int=1))
+
+
+async def test_the_log_of_somebody_elses_task_is_not_found(manager: Manager, user: Principal, admin: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(admin, request())).session
+    session = await manager.started(made.id)
+    manager.agents.saved_logs[session.main_kernel.id] = b"secret\n"
+    with pytest.raises(NotFoundError):
+        await manager.service.task_logs(user, str(session.main_kernel.id))
 
 
 async def test_the_sweep_ends_sessions_without_jobs_and_jobs_without_sessions(

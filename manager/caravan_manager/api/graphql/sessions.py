@@ -13,6 +13,7 @@ from caravan_common.states import SessionStatus
 from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, as_uuid, bind, global_id, nothing, words
 from caravan_manager.images.model import Image
 from caravan_manager.sessions.model import Kernel, Session
+from caravan_manager.sessions.ports import preopened
 from caravan_manager.sessions.repository import SessionPage
 
 queries = ObjectType("Queries")
@@ -185,7 +186,7 @@ SESSION: dict[str, Callable[[SessionRow], object]] = {
     "agents": _nodes,
     "resource_opts": _resource_opts,
     "scaling_group": lambda row: row.session.scaling_group,
-    "service_ports": lambda _: [],
+    "service_ports": lambda row: [port.to_json() for port in row.session.service_ports],
     "mounts": lambda row: [mount.name for mount in row.session.mounts],
     "vfolder_mounts": lambda row: [str(mount.folder) for mount in row.session.mounts],
     "occupying_slots": lambda row: row.session.occupying_slots.to_json(),
@@ -258,7 +259,7 @@ KERNEL: dict[str, Callable[[KernelRow], object]] = {
     "occupied_slots": lambda row: {} if row.kernel.node is None else row.kernel.slots.to_json(),
     "live_stat": nothing,
     "last_stat": nothing,
-    "preopen_ports": lambda _: [],
+    "preopen_ports": lambda row: preopened(row.row.session.service_ports),
 }
 
 PAYLOAD: dict[str, Callable[[dict[str, object]], object]] = {

@@ -42,6 +42,10 @@ Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Fiel
 Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 
 
+Port = Annotated[int, Field(ge=1024, le=65535)]
+"""A number, or the text of one: the command line sends text."""
+
+
 class MountOptions(BaseModel):
     """What else is said of one mount."""
 
@@ -64,6 +68,7 @@ class SessionConfig(BaseModel):
     environ: Mapping = {}
     resources: Mapping = {}
     resource_opts: Mapping = Field(default={}, validation_alias=_either("resource_opts", "resourceOpts"))
+    preopen_ports: list[Port] | None = Field(default=None, validation_alias=_either("preopen_ports", "preopenPorts"))
     scaling_group: str | None = Field(default=None, validation_alias=_either("scaling_group", "scalingGroup"))
 
 
@@ -130,11 +135,17 @@ async def create_session(request: web.Request) -> web.Response:
             "sessionId": str(session.id),
             "sessionName": session.name,
             "status": status,
-            "servicePorts" if made.created else "service_ports": [],
+            "servicePorts" if made.created else "service_ports": _service_ports(session),
             "created": made.created,
         },
         status=201,
     )
+
+
+def _service_ports(session: Session) -> list[dict[str, object]]:
+    """Return what a client may open in the session, which must run for that."""
+    ports = session.service_ports if session.status is SessionStatus.RUNNING else ()
+    return [{"name": p.name, "protocol": p.protocol, "ports": list(p.container_ports)} for p in ports]
 
 
 def _session_request(body: CreateSession, domain: str) -> SessionRequest:
@@ -162,6 +173,7 @@ def _session_request(body: CreateSession, domain: str) -> SessionRequest:
         mounts=_mounts(config),
         startup_command=body.startup_command,
         bootstrap_script=body.bootstrap_script,
+        preopen_ports=tuple(config.preopen_ports or ()),
         callback_url=body.callback_url,
         reuse=body.reuse,
         starts_at=body.starts_at,
@@ -195,6 +207,18 @@ async def match_sessions(request: web.Request) -> web.Response:
     parameters = await read_parameters(request)
     found = await request.app[SESSIONS].match(request[PRINCIPAL], str(parameters.get("id", "")))
     return json_response({"matches": [{"id": str(s.id), "name": s.name, "status": s.status.value} for s in found]})
+
+
+@routes.get("/session/_/logs")
+async def task_logs(request: web.Request) -> web.Response:
+    """Return the log of a task, which is a kernel, as plain text."""
+    parameters = await read_parameters(request)
+    names = ("kernel_id", "kernelId", "task_id", "taskId", "session_name", "sessionName")
+    wanted = next((str(parameters[name]) for name in names if parameters.get(name)), None)
+    if wanted is None:
+        raise InvalidParametersError("Input validation error", data={"kernel_id": "is required"})
+    logs = await request.app[SESSIONS].task_logs(request[PRINCIPAL], wanted)
+    return web.Response(body=logs, content_type="text/plain", charset="utf-8")
 
 
 @routes.get("/session/{session}")
