@@ -17,8 +17,9 @@ JOIN ?=
 LEAVE ?=
 export CARAVAN_JOIN_TOKEN := $(TOKEN)
 TESTS ?=
+ROUNDS ?= 20
 
-.PHONY: help packages venv up invite join leave expel down status clean test test-all bench check format lock
+.PHONY: help packages venv up invite join leave expel down status clean test test-all bench chaos check format lock
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ test-all: venv ## Run the tests and those that take long
 
 bench: venv ## Measure, and print one line a bar
 	@$(PYTEST) -m bench tests/bench -s $(TESTS)
+
+chaos: venv ## Kill every service at every place, ROUNDS times (20), and print one line a bar
+	@$(SUDO) env CARAVAN_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos $(TESTS)
 
 check: venv ## Check style, types and layers
 	@$(BIN)/ruff check .

@@ -6,8 +6,8 @@ them is not passed any more.
 
 Off unless the environment of the process names a folder in ``CARAVAN_FAILPOINTS``; then passing a place costs one
 comparison. On, a process that passes the place in the folder's file ``armed`` (its name, or ``name:3`` for the third
-time) removes that file and kills itself with SIGKILL, so that its successor lives; and each place passed leaves a file
-of its name in ``passed/``. Only a test may switch it on.
+time) touches ``died``, removes that file and kills itself with SIGKILL, so that its successor lives; and each place
+passed leaves a file of its name in ``passed/``. Only a test may switch it on.
 """
 
 import os
@@ -107,6 +107,12 @@ class Folder:
         """Let nobody die."""
         (self.path / "armed").unlink(missing_ok=True)
 
+    @property
+    def died_at(self) -> float:
+        """When somebody died last at a place that was armed, in seconds since the epoch; 0 for never."""
+        died = self.path / "died"
+        return died.stat().st_mtime if died.exists() else 0.0
+
     def passed(self) -> set[str]:
         """Return the names of the places that any process has passed."""
         return {file.name for file in (self.path / "passed").glob("*")}
@@ -123,6 +129,7 @@ class Folder:
             if left > 0:
                 self._write(f"{name}:{left}")
                 return
+            (self.path / "died").touch()
             self.disarm()
             os.kill(os.getpid(), signal.SIGKILL)
 

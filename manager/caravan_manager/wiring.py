@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -102,6 +103,14 @@ def _agents_tls(section: AgentsSection) -> ssl.SSLContext | None:
         raise ConfigurationError(f"{section.ca_file} holds no certificate of a CA: {err}") from err
 
 
+def _name_of_process(environment: Mapping[str, str]) -> str:
+    """Return a name that no other living manager has, and that Nomad gives again to the one it starts after a crash.
+
+    Under it a successor finds the leadership and the unacknowledged events that the dead process left.
+    """
+    return environment.get("NOMAD_ALLOC_ID") or f"{socket.gethostname()}-{os.getpid()}"
+
+
 def _limits(section: SchedulerSection) -> Limits:
     return Limits(
         every=timedelta(seconds=section.sweep_seconds),
@@ -123,7 +132,7 @@ def wire(config: ManagerConfig) -> Wired:
     vfolders = VFoldersService(begin, proxies)
     nodes = NodesService(begin)
     restarts = Restarts(moves, nomad, agents)
-    me = f"{socket.gethostname()}-{os.getpid()}"
+    me = _name_of_process(os.environ)
     cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     secrets = make_secret_keys(config.vault)

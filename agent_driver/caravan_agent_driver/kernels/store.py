@@ -35,6 +35,8 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
 
 
 def _read(folder: Path) -> list[Kernel]:
+    for unfinished in folder.glob(".*.new"):  # of a process that died while it wrote; it may hold secrets
+        unfinished.unlink()
     kernels: list[Kernel] = []
     for path in sorted(folder.glob("*.json")):
         try:

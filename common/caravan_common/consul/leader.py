@@ -18,13 +18,18 @@ log = structlog.get_logger()
 
 RENEW = FailpointPair("leader.session.consul-renew")
 CREATE = FailpointPair("leader.session.consul-create")
+SUCCEED = FailpointPair("leader.predecessor.consul-destroy")
 ACQUIRE = FailpointPair("leader.key.consul-acquire")
 
 TTL_SECONDS = 15
 
 
 class Leadership:
-    """The wish to lead under ``key``. Call :meth:`hold` every few seconds; it answers whether this process leads."""
+    """The wish to lead under ``key``. Call :meth:`hold` every few seconds; it answers whether this process leads.
+
+    ``name`` is of this process alone, and its successor's after a crash: who comes with the name of another ends that
+    one's session instead of waiting until it expires.
+    """
 
     def __init__(self, address: str, key: str, name: str) -> None:
         parts = urlsplit(address)
@@ -65,9 +70,18 @@ class Leadership:
             except consul.NotFound:
                 self._session = None
         if self._session is None:
+            self._end_predecessors()
             with CREATE:
                 self._session = self._client.session.create(
                     name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=1
                 )
         with ACQUIRE:
             return bool(self._client.kv.put(self._key, self._name, acquire=self._session))
+
+    def _end_predecessors(self) -> None:
+        _, sessions = self._client.session.list()
+        for session in sessions:
+            if session["Name"] == self._name:
+                with SUCCEED:
+                    self._client.session.destroy(session["ID"])
+                log.info("leadership.succeeded", key=self._key, session=session["ID"])

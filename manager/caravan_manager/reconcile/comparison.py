@@ -60,6 +60,11 @@ def left_on_node(kernels: Sequence[KernelState], ends: Ends, known: Set[UUID], n
     return [held.kernel for held in kernels if is_left(held)]
 
 
+def missed_starts(kernels: Sequence[KernelState], awaited: Mapping[UUID, UUID]) -> list[KernelState]:
+    """Return the kernels that run although nobody told so; ``awaited`` is the session of each that is to start."""
+    return [kernel for kernel in kernels if kernel.state == "running" and kernel.kernel in awaited]
+
+
 def _is_over(session: UUID, ends: Ends, now: datetime) -> bool:
     """A session's job and kernels go on for a moment after its end, to clean up."""
     ended = ends.get(session)

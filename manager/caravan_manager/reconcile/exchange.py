@@ -39,11 +39,11 @@ class NewsExchange:
 
     async def send(self) -> None:
         """Send this process's news for ever."""
-        await retrying(f"{self._stream.key} (send)", self._send)
+        await retrying(f"{self._stream.key} (send)", self._send, self._news.missed)
 
     async def hear(self) -> None:
         """Hear the others' news for ever."""
-        await retrying(f"{self._stream.key} (hear)", self._hear)
+        await retrying(f"{self._stream.key} (hear)", self._hear, self._news.missed)
 
     async def _send(self) -> None:
         """Send what there is with one round trip; what an outage stopped is sent first, perhaps twice."""

@@ -1,7 +1,11 @@
-"""Compares PostgreSQL with Nomad and the agents once a minute, and mends what the streams missed."""
+"""Compares PostgreSQL with Nomad and the agents once a minute, and mends what the streams missed.
+
+When something may have been missed (this process has just started, a stream broke) it looks at once, and then more
+often for as long as what it finds may still be on its way.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,17 +20,23 @@ from caravan_common.ids import job_id, session_of
 from caravan_common.nomad.client import Nomad
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import NodeStatus, SessionStatus
+from caravan_common.wire.agent import KernelState
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
-from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node
+from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node, missed_starts
 from caravan_manager.sessions import repository
-from caravan_manager.sessions.model import COMING_UP, ON_NODES, Session
+from caravan_manager.sessions.model import COMING_UP, ON_NODES, STARTING, Session
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
 
+SOON = timedelta(seconds=15)
+"""How often the sweep runs while something may have been missed."""
+DOUBT = timedelta(minutes=2)
+"""How long it may: several times what a session that moved just now is left alone."""
+SHORTEST_PAUSE_SECONDS = 3.0
 AT_ONCE = 16
 """How many agents are asked at the same moment."""
 
@@ -39,6 +49,7 @@ LATE = FailpointPair("manager.sweep.late.commit")
 STOP_LATE = FailpointPair("manager.sweep.late.nomad-stop")
 LIST_KERNELS = FailpointPair("manager.sweep.agent-list")
 FORGET = FailpointPair("manager.sweep.agent-forget")
+MISSED = FailpointPair("manager.sweep.missed.commit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +76,39 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever."""
+        began = doubted = self._moves.clock()
         while True:
-            await asyncio.sleep(self._limits.every.total_seconds())
-            for sweep in (self._mark_lost_nodes, self.sweep_jobs, self.sweep_nodes):
-                try:
-                    await sweep()
-                except* (CaravanError, SQLAlchemyError, OSError):
-                    log.exception("sweep.failed", what=sweep.__name__)
+            await self._sweep(began)
+            doubtful = self._moves.clock() - doubted < DOUBT
+            if await self._missed_within(min(SOON, self._limits.every) if doubtful else self._limits.every):
+                doubted = self._moves.clock()
 
-    async def _mark_lost_nodes(self) -> None:
+    async def _missed_within(self, pause: timedelta) -> bool:
+        """Wait for the next sweep; says whether something may have been missed meanwhile."""
+        await asyncio.sleep(min(SHORTEST_PAUSE_SECONDS, pause.total_seconds()))
+        missed = self._moves.news.missed
+        try:
+            async with asyncio.timeout(pause.total_seconds()):
+                await missed.wait()
+        except TimeoutError:
+            return False
+        missed.clear()
+        return True
+
+    async def _sweep(self, began: datetime) -> None:
+        for sweep in (partial(self.mark_lost_nodes, began), self.sweep_jobs, self.sweep_nodes):
+            try:
+                await sweep()
+            except* (CaravanError, SQLAlchemyError, OSError):
+                log.exception("sweep.failed")
+
+    async def mark_lost_nodes(self, began: datetime) -> None:
+        """Mark the nodes that have been silent for too long; not while this process, begun then, hears for less."""
+        silent_since = self._moves.clock() - self._limits.node_silence
+        if silent_since < began:
+            return
         with LOST:
-            lost = await self._nodes.mark_lost(self._moves.clock() - self._limits.node_silence)
+            lost = await self._nodes.mark_lost(silent_since)
         for name in lost:
             log.warning("node.lost", node=name)
 
@@ -121,17 +154,16 @@ class Sweeper:
                 await self._nomad.stop(job_id(session))
 
     async def sweep_nodes(self) -> None:
-        """Have each agent forget the kernels whose sessions are over or were placed anew."""
+        """Have agents forget the kernels whose sessions are over or were placed anew, and find starts nobody told."""
         async with self._moves.begin() as tx:
             alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
-        await self._each(alive)
-
-    async def _each(self, alive: Sequence[Node]) -> None:
+            starting = await repository.list_by_status(tx, tuple(STARTING))
+        awaited = {k.id: s.id for s in starting for k in s.kernels if k.status in STARTING}
         async with asyncio.TaskGroup() as group:
             for node in alive:
-                group.create_task(self._sweep_node(node))
+                group.create_task(self._sweep_node(node, awaited))
 
-    async def _sweep_node(self, node: Node) -> None:
+    async def _sweep_node(self, node: Node, awaited: Mapping[UUID, UUID]) -> None:
         async with self._at_once:
             try:
                 with LIST_KERNELS:
@@ -143,8 +175,16 @@ class Sweeper:
                     log.warning("sweep.left_kernel", node=node.name, kernel=str(kernel))
                     with FORGET:
                         await self._agents.forget(node.url, kernel)
+                for started in missed_starts(held, awaited):
+                    log.warning("sweep.missed_start", node=node.name, kernel=str(started.kernel))
+                    with MISSED:
+                        await self._moves.apply(awaited[started.kernel], partial(_started, started))
             except CaravanError as err:
                 log.warning("sweep.node_skipped", node=node.name, error=str(err))
+
+
+def _started(state: KernelState, session: Session, now: datetime) -> Session:
+    return session.kernel_started(state.kernel, state.container or "", now)
 
 
 def _group_terminated(ended: AllocationEnded, session: Session, now: datetime) -> Session:

@@ -40,6 +40,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 GROUP = "manager"
 BATCH = 200
+NEW, UNACKNOWLEDGED = ">", "0"
 BLOCK_MILLISECONDS = 5000
 CLAIM_AFTER_MILLISECONDS = 30_000
 FIRST_PAUSE_SECONDS = 0.5
@@ -52,8 +53,8 @@ ACKNOWLEDGE = FailpointPair("manager.events.redis-ack")
 ALLOCATION = FailpointPair("manager.allocation.commit")
 
 
-async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
-    """Do ``act`` for ever; after each outage wait a little longer, up to a bound."""
+async def retrying(name: str, act: Callable[[], Awaitable[None]], missed: asyncio.Event) -> None:
+    """Do ``act`` for ever; after each outage set ``missed``, and wait a little longer, up to a bound."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -61,6 +62,7 @@ async def retrying(name: str, act: Callable[[], Awaitable[None]]) -> None:
             pause = FIRST_PAUSE_SECONDS
         except* (RedisError, SQLAlchemyError, UnavailableError, OSError) as errors:
             log.warning("stream.broken", stream=name, error=str(errors.exceptions[0]), pause=pause)
+            missed.set()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
@@ -76,10 +78,14 @@ class AgentWatcher:
         self._moves = moves
 
     async def run(self) -> None:
-        """Read for ever; heartbeats wait for no kernel, and kernels for no heartbeat."""
-        async with asyncio.TaskGroup() as group:
-            for stream in (self._streams.kernels, self._streams.nodes):
-                group.create_task(retrying(stream.key, partial(self._read, stream)))
+        """Read for ever; heartbeats wait for no kernel, and kernels for no heartbeat.
+
+        Not in a task group: it hands one cancellation on to its tasks and no second one, and the first can get lost in
+        the Redis library (see :func:`caravan_common.service.end`); the process would never stop.
+        """
+        streams = (self._streams.kernels, self._streams.nodes)
+        missed = self._moves.news.missed
+        await asyncio.gather(*[retrying(stream.key, partial(self._read, stream), missed) for stream in streams])
 
     async def _read(self, stream: Stream) -> None:
         try:
@@ -91,11 +97,17 @@ class AgentWatcher:
             stream.key, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
         )
         await self._handle(stream, claimed[1])
-        fresh: Any = await self._redis.xreadgroup(
-            GROUP, self._consumer, {stream.key: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
+        if await self._read_from(stream, UNACKNOWLEDGED) == 0:
+            await self._read_from(stream, NEW)
+
+    async def _read_from(self, stream: Stream, position: str) -> int:
+        """Handle entries that are new, or that this consumer was given before it or its predecessor broke off."""
+        read: Any = await self._redis.xreadgroup(
+            GROUP, self._consumer, {stream.key: position}, count=BATCH, block=BLOCK_MILLISECONDS
         )
-        for _, entries in fresh:
+        for _, entries in read:
             await self._handle(stream, entries)
+        return sum(len(entries) for _, entries in read)
 
     async def _handle(self, stream: Stream, entries: list[Entry]) -> None:
         queues: defaultdict[str, list[Event]] = defaultdict(list)
@@ -161,7 +173,7 @@ class NomadWatcher:
 
     async def run(self) -> None:
         """Follow for ever."""
-        await retrying("nomad", self._follow)
+        await retrying("nomad", self._follow, self._moves.news.missed)
 
     async def _follow(self) -> None:
         async for ended in allocations_ended(self._client, self._address, self._namespace):

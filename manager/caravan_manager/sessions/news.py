@@ -80,6 +80,8 @@ class SessionNews:
         self._longest_outbox = longest_outbox
         self._to_send = asyncio.Event()
         self.work = asyncio.Event()
+        self.missed = asyncio.Event()
+        """Set when news of nodes may have been missed: the sweep looks soon, and more often for a while."""
 
     def moved(self, news: News) -> None:
         """Tell everybody, in this process at once and in the others soon, of a move that is committed."""

@@ -153,6 +153,20 @@ async def test_a_record_that_cannot_be_read_is_set_aside(node) -> None:
     assert record.with_suffix(".unreadable").exists()
 
 
+async def test_a_record_that_a_death_left_half_written_is_removed(node) -> None:
+    spec = node.spec(environ={"SECRET": "do-not-keep"})
+    await node.prepare(spec)
+    await node.stop()
+    record = node.config.state_dir / "kernels" / f"{spec.kernel}.json"
+    unfinished = record.with_name(f".{uuid4()}.json.new")
+    unfinished.write_text(record.read_text())
+
+    await node.start()
+
+    assert not unfinished.exists()
+    assert record.exists()
+
+
 async def _age(node, spec) -> None:
     """Make a kernel's record a day old, while the agent is stopped."""
     path: Path = node.config.state_dir / "kernels" / f"{spec.kernel}.json"

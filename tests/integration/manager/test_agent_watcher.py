@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 from tests.integration.redis_server import RedisServer
 
+from caravan_common.service import end
 from caravan_common.states import NodeStatus
 from caravan_common.wire.events import EVENT, Event, KernelTerminated, NodeHeartbeat, NodeStopped, Streams
 from caravan_manager.db.engine import Begin
@@ -55,8 +56,7 @@ async def watching(redis: Redis, begin: Begin) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        watcher.cancel()
-        await asyncio.wait([watcher])
+        await end([watcher])
 
 
 async def test_no_number_of_heartbeats_loses_the_end_of_a_kernel(redis_server: RedisServer, begin: Begin) -> None:
@@ -76,6 +76,22 @@ async def test_no_number_of_heartbeats_loses_the_end_of_a_kernel(redis_server: R
             await asyncio.sleep(0.05)
     assert await known(begin, one) == ("1", NodeStatus.TERMINATED)
     assert await redis.xlen(STREAMS.nodes.key) < 1.1 * STREAMS.nodes.length
+    await redis.aclose()
+
+
+async def test_a_successor_handles_at_once_what_its_predecessor_was_given_and_did_not_record(
+    redis_server: RedisServer, begin: Begin
+) -> None:
+    redis = Redis(host="127.0.0.1", port=redis_server.port)
+    node = uuid4()
+    await redis.xgroup_create(STREAMS.nodes.key, "manager", id="0", mkstream=True)
+    await write(redis, heartbeat(node))
+    await redis.xreadgroup("manager", "m", {STREAMS.nodes.key: ">"})  # and here it dies
+    async with watching(redis, begin), asyncio.timeout(10):
+        while await known(begin, node) is None:
+            await asyncio.sleep(0.02)
+        while (await redis.xpending(STREAMS.nodes.key, "manager"))["pending"]:
+            await asyncio.sleep(0.02)
     await redis.aclose()
 
 

@@ -9,7 +9,14 @@ from tests.unit.manager.sessions_made import LATER, pending, running, submitted
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import JobState
 from caravan_common.wire.agent import KernelState
-from caravan_manager.reconcile.comparison import GRACE, Differences, Ends, compare_with_nomad, left_on_node
+from caravan_manager.reconcile.comparison import (
+    GRACE,
+    Differences,
+    Ends,
+    compare_with_nomad,
+    left_on_node,
+    missed_starts,
+)
 from caravan_manager.sessions.model import Session
 
 NOW = LATER + timedelta(minutes=5)
@@ -95,3 +102,11 @@ def test_a_kernel_that_its_live_session_was_placed_anew_without_is_left_on_its_n
         KernelState(session=s, kernel=UUID(int=i), state="prepared") for i, s in enumerate([live, live, unknown])
     )
     assert left_on_node([old, new, stranger], {live: None}, {new.kernel}, NOW) == [old.kernel]
+
+
+def test_a_start_was_missed_when_a_kernel_runs_that_is_waited_for() -> None:
+    session, waited_for, told = uuid4(), uuid4(), uuid4()
+    runs = KernelState(session=session, kernel=waited_for, state="running", container="c1")
+    held = [runs, KernelState(session=session, kernel=told, state="running", container="c2")]
+    assert missed_starts(held, {waited_for: session}) == [runs]
+    assert missed_starts([runs.model_copy(update={"state": "prepared"})], {waited_for: session}) == []
