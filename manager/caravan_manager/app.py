@@ -14,7 +14,7 @@ from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.limits import WINDOW_SECONDS
 from caravan_manager.api.origin import TrustedProxies
-from caravan_manager.api.rest import auth, events, folders, information, resources, sessions
+from caravan_manager.api.rest import auth, events, folders, information, presets, resources, sessions
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Services
 
@@ -66,7 +66,8 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.VFOLDERS] = services.vfolders
     app[context.IMAGES] = services.images
     app[context.NODES] = services.nodes
-    for table in (auth, sessions, events, folders, information, resources, door):
+    app[context.QUOTAS] = services.quotas
+    for table in (auth, sessions, events, folders, information, presets, resources, door):
         app.add_routes(table.routes)
     app.add_routes(_older_spellings())
     app.router.add_get("/health", health)

@@ -8,6 +8,7 @@ from sqlalchemy import Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.config import Section
+from caravan_common.slots import ResourceSlots
 from caravan_manager.config import BootstrapConfig
 from caravan_manager.db.engine import Database, Transaction, make_engine
 from caravan_manager.db.tables import (
@@ -17,6 +18,7 @@ from caravan_manager.db.tables import (
     project_members,
     project_resource_policies,
     projects,
+    resource_presets,
     scaling_groups,
     scaling_groups_of_domains,
     user_resource_policies,
@@ -41,6 +43,12 @@ VOLUME_RIGHTS = [
     "invite-others",
     "set-user-specific-permission",
 ]
+PRESETS = {
+    "small": {"cpu": "1", "mem": "1g"},
+    "medium": {"cpu": "4", "mem": "8g"},
+    "large": {"cpu": "8", "mem": "32g"},
+}
+"""The presets that a new stack has."""
 
 
 class AdminSeed(Section):
@@ -117,6 +125,8 @@ async def _add_defaults(tx: Transaction, defaults: DefaultsSeed) -> None:
     )
     await _add(tx, scaling_groups, name=defaults.scaling_group, description="The default scaling group")
     await _add(tx, scaling_groups_of_domains, scaling_group=defaults.scaling_group, domain_name=DEFAULT)
+    for name, slots in PRESETS.items():
+        await _add(tx, resource_presets, id=uuid4(), name=name, resource_slots=ResourceSlots.parse(slots).to_json())
 
 
 async def _add_admin(tx: Transaction, admin: AdminSeed, password_hash: str, secret_ciphertext: str) -> None:

@@ -31,6 +31,7 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.reconcile.exchange import NewsExchange
+from caravan_manager.quotas.service import QuotasService
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
@@ -58,6 +59,7 @@ class Services:
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+    quotas: QuotasService
     limits: RateLimits
 
 
@@ -144,6 +146,7 @@ def wire(config: ManagerConfig) -> Wired:
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
+        quotas=QuotasService(begin),
         limits=RateLimits(redis, time.monotonic),
     )
     streams = Streams.of(config.redis.stream)

@@ -14,6 +14,7 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.sessions.following import SessionEvents
+from caravan_manager.quotas.service import QuotasService
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -31,6 +32,7 @@ IMAGES: web.AppKey[ImagesService] = web.AppKey("images", ImagesService)
 LIMITS: web.AppKey[RateLimits] = web.AppKey("limits", RateLimits)
 PROXIES: web.AppKey[TrustedProxies] = web.AppKey("proxies", TrustedProxies)
 NODES: web.AppKey[NodesService] = web.AppKey("nodes", NodesService)
+QUOTAS: web.AppKey[QuotasService] = web.AppKey("quotas", QuotasService)
 
 
 async def read_parameters(request: web.Request) -> dict[str, Any]:

@@ -182,6 +182,17 @@ scaling_groups_of_domains = Table(
     Column("domain_name", ForeignKey("domains.name", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True),
 )
 
+resource_presets = Table(
+    "resource_presets",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("resource_slots", JSONB, nullable=False),
+    Column("shared_memory", BigInteger),
+    Column("scaling_group", ForeignKey("scaling_groups.name", ondelete="CASCADE"), index=True),
+    UniqueConstraint("name", "scaling_group", postgresql_nulls_not_distinct=True),
+)
+
 nodes = Table(
     "nodes",
     metadata,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -38,9 +39,10 @@ class SlotLimit:
 
     def excess(self, wanted: ResourceSlots) -> tuple[str, ...]:
         """Return the names of the slots of which ``wanted`` has more than the limit, in alphabetical order."""
-        return tuple(sorted(name for name, amount in wanted.items() if amount > self._most(name)))
+        return tuple(sorted(name for name, amount in wanted.items() if amount > self.most(name)))
 
-    def _most(self, name: str) -> Decimal:
+    def most(self, name: str) -> Decimal:
+        """Return the most of one slot: infinity where it is free."""
         return self.slots.get(name, Decimal("Infinity") if self.others_are_free else Decimal(0))
 
 
@@ -54,6 +56,24 @@ class Quota:
     holder: Holder
     slots: SlotLimit = NO_LIMIT
     sessions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeypairPolicy:
+    """What keypairs of one policy may have, as people see it; 0 sessions or seconds mean any number."""
+
+    name: str
+    created_at: datetime
+    default_for_unspecified: str
+    total_resource_slots: Mapping[str, object]
+    max_session_lifetime: int
+    max_concurrent_sessions: int
+    max_concurrent_sftp_sessions: int
+    max_containers_per_session: int
+    max_pending_session_count: int | None
+    max_pending_session_resource_slots: Mapping[str, object] | None
+    idle_timeout: int
+    allowed_vfolder_hosts: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)

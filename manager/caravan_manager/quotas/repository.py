@@ -3,13 +3,32 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
+from caravan_common.slots import ResourceSlots
+from caravan_manager.db.choice import (
+    EVERYTHING,
+    Choice,
+    Fields,
+    conditions,
+    identity,
+    number,
+    ordering,
+    text,
+)
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, users
-from caravan_manager.quotas.model import HolderKind, QueueLimits, Quota, SlotLimit
+from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, resource_presets, users
+from caravan_manager.quotas.model import HolderKind, KeypairPolicy, QueueLimits, Quota, SlotLimit
+from caravan_manager.quotas.presets import Preset
 
 policies = keypair_resource_policies
+PRESET_FIELDS: Fields = {
+    "id": identity(resource_presets.c.id),
+    "name": text(resource_presets.c.name),
+    "shared_memory": number(resource_presets.c.shared_memory),
+    "scaling_group_name": text(resource_presets.c.scaling_group),
+}
+"""What lists of presets can be filtered and ordered by."""
 
 
 async def get_queue_limits(tx: Transaction, access_key: str) -> QueueLimits:
@@ -77,6 +96,36 @@ async def list_quotas_of_tenants(
         for row in await tx.execute(theirs.order_by(domains.c.name))
     ]
     return [*of_projects, *of_domains]
+
+
+async def list_keypair_policies(tx: Transaction, name: str | None, limit: int = 1000) -> list[KeypairPolicy]:
+    """Return the policies of keypairs by name, or the one of that name."""
+    wanted = select(policies).order_by(policies.c.name).limit(limit)
+    if name is not None:
+        wanted = wanted.where(policies.c.name == name)
+    return [KeypairPolicy(**row) for row in (await tx.execute(wanted)).mappings()]
+
+
+async def list_presets(tx: Transaction, scaling_group: str | None) -> list[Preset]:
+    """Return by name the presets for all scaling groups, and with a group those of that group, too."""
+    group = resource_presets.c.scaling_group
+    return await _presets(tx, group.is_(None) | (group == scaling_group))
+
+
+async def list_all_presets(tx: Transaction, choice: Choice = EVERYTHING) -> list[Preset]:
+    """Return every preset that is chosen, by name unless chosen otherwise."""
+    return await _presets(tx, *conditions(choice, PRESET_FIELDS), choice=choice)
+
+
+async def _presets(
+    tx: Transaction, *scope: ColumnElement[bool], choice: Choice = EVERYTHING, limit: int = 1000
+) -> list[Preset]:
+    order = ordering(choice, PRESET_FIELDS, resource_presets.c.name, resource_presets.c.id)
+    wanted = select(resource_presets).where(*scope).order_by(*order)
+    return [
+        Preset(row.id, row.name, ResourceSlots.parse(row.resource_slots), row.shared_memory, row.scaling_group)
+        for row in await tx.execute(wanted.limit(limit))
+    ]
 
 
 def _slots(row: AnyRow) -> SlotLimit:

@@ -28,6 +28,7 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.sessions.following import SessionEvents
+from caravan_manager.quotas.service import QuotasService
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -109,6 +110,7 @@ async def serving_api(
         vfolders=folders,
         images=ImagesService(begin),
         nodes=NodesService(begin),
+        quotas=QuotasService(begin),
         limits=RateLimits(store, time.monotonic),
     )
     app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", version), TrustedProxies(proxies))

@@ -18,6 +18,7 @@ from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
+from caravan_manager.quotas.service import QuotasService
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -40,6 +41,7 @@ class Asked:
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+    quotas: QuotasService
 
 
 Info = GraphQLResolveInfo[Asked]

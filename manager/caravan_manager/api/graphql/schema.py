@@ -5,7 +5,7 @@ from pathlib import Path
 from ariadne import make_executable_schema
 from graphql import GraphQLSchema
 
-from caravan_manager.api.graphql import base, images, nodes, people, sessions, vfolders
+from caravan_manager.api.graphql import base, images, nodes, people, quotas, sessions, vfolders
 
 
 def make_schema() -> GraphQLSchema:
@@ -18,4 +18,5 @@ def make_schema() -> GraphQLSchema:
         *vfolders.BINDABLES,
         *images.BINDABLES,
         *nodes.BINDABLES,
+        *quotas.BINDABLES,
     )

@@ -1,4 +1,4 @@
-"""Virtual folders in GraphQL."""
+"""Virtual folders in GraphQL, and the volumes that they lie on."""
 
 from collections.abc import Awaitable, Callable
 from uuid import UUID
@@ -6,7 +6,9 @@ from uuid import UUID
 from ariadne import ObjectType
 
 from caravan_common.errors import InvalidParametersError
+from caravan_common.wire.storage import Volume
 from caravan_manager.api.graphql.base import Info, Listed, Page, bind, nothing
+from caravan_manager.db.choice import EVERYTHING
 from caravan_manager.people.model import Principal
 from caravan_manager.vfolders.model import VFolder
 from caravan_manager.vfolders.service import Ownership
@@ -70,6 +72,25 @@ queries.field("vfolder_invited_list")(_listing("invited"))
 queries.field("vfolder_project_list")(_listing("project"))
 
 
+@queries.field("storage_volume")
+async def storage_volume(_: object, info: Info, id: str | None = None) -> object:  # noqa: A002
+    """Answer one volume, by its host's name."""
+    volumes = (await info.context.vfolders.all_hosts(info.context.principal)).volumes
+    return (id, volumes[id]) if id is not None and id in volumes else None
+
+
+@queries.field("storage_volume_list")
+async def storage_volume_list(
+    _: object, info: Info, limit: int, offset: int, **language: str | None
+) -> Listed[tuple[str, Volume]]:
+    """Answer a page of the volumes of the storage proxies that answer, by name."""
+    page = Page.of(limit, offset, language)
+    if page.choice != EVERYTHING:
+        raise InvalidParametersError("volumes can be neither filtered nor ordered")
+    found = list((await info.context.vfolders.all_hosts(info.context.principal)).volumes.items())
+    return Listed(found[page.offset : page.offset + page.limit], len(found))
+
+
 def _must_be_own(principal: Principal, domain_name: str | None, access_key: str | None) -> None:
     """Refuse what nothing answers yet: another keypair's folders, and one domain's for those who see all of them."""
     if access_key not in {None, principal.access_key}:
@@ -103,4 +124,17 @@ FOLDER: dict[str, Callable[[VFolder], object]] = {
     "status": lambda folder: folder.status.value,
 }
 
-BINDABLES = [queries, bind("VirtualFolder", FOLDER)]
+VOLUME: dict[str, Callable[[tuple[str, Volume]], object]] = {
+    "id": lambda found: found[0],
+    "backend": lambda found: found[1].backend,
+    "fsprefix": nothing,
+    "path": nothing,
+    "capabilities": lambda found: found[1].capabilities,
+    "hardware_metadata": lambda _: {},
+    "performance_metric": lambda _: {},
+    "usage": lambda found: {"percentage": found[1].usage_percent},
+    "proxy": lambda found: found[0].partition(":")[0],
+    "name": lambda found: found[1].name,
+}
+
+BINDABLES = [queries, bind("VirtualFolder", FOLDER), bind("StorageVolume", VOLUME)]

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import Engine as DatabaseEngine
 from sqlalchemy import event
+from tests.integration.manager.fake_storage import FakeStorageProxy
 from tests.integration.manager.graphql.made import MORNING, Door, Sealed, add_person
 
 from caravan_common.http import Handler, problems
@@ -28,6 +29,7 @@ from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal, UserRole
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
+from caravan_manager.quotas.service import QuotasService
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -48,7 +50,7 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
     app = web.Application(middlewares=[problems, take_for_granted])
     app.add_routes(routes)
     async with aiohttp.ClientSession() as outside:
-        vfolders_service = VFoldersService(begin, {})
+        vfolders_service = VFoldersService(begin, {"local": FakeStorageProxy()})
         app[ENGINE] = Engine(make_schema())
         app[context.PEOPLE] = PeopleService(begin, SecretKeys(cipher, time.monotonic))
         moves = SessionMoves(begin, SessionNews(), lambda: MORNING)
@@ -60,6 +62,7 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
         app[context.VFOLDERS] = vfolders_service
         app[context.IMAGES] = ImagesService(begin)
         app[context.NODES] = NodesService(begin)
+        app[context.QUOTAS] = QuotasService(begin)
         async with TestClient(TestServer(app)) as client:
             yield Door(client, callers, cipher)
 

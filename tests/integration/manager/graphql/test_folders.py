@@ -66,3 +66,22 @@ async def test_folders_of_another_access_key_or_domain_are_refused(
         assert "access key" in (await door.error(user, query, k=admin.access_key))["message"]
         assert "domain" in (await door.error(user, query, d="elsewhere"))["message"]
         assert (await door.data(user, query, k=user.access_key, d="default"))[kind] == {"total_count": 0}
+
+
+async def test_volumes_are_shown_to_the_superadmin_alone(door: Door, admin: Principal, user: Principal) -> None:
+    fields = "id backend capabilities usage proxy name"
+    query = f"""{{
+        storage_volume_list(limit: 9, offset: 0) {{ items {{ {fields} }} total_count }}
+        storage_volume(id: "local:volume1") {{ {fields} }}
+        unknown: storage_volume(id: "local:volume2") {{ id }}
+    }}"""
+    data = await door.data(admin, query)
+    [volume] = data["storage_volume_list"]["items"]
+    assert volume == data["storage_volume"]
+    assert (volume["id"], volume["proxy"], volume["name"]) == ("local:volume1", "local", "volume1")
+    assert data["unknown"] is None
+    refused = await door.ask(user, query)
+    assert refused["data"] == {"storage_volume_list": None, "storage_volume": None, "unknown": None}
+    assert "errors" in await door.ask(
+        admin, 'query { storage_volume_list(limit: 1, offset: 0, filter: "a == 1") { total_count } }'
+    )

@@ -37,9 +37,10 @@ async def test_every_document_of_the_official_clients_is_answered_without_an_err
         "id": str(session.id),
         "name": "default",
         "is_operation": False,
+        "vfolder_host": "local:volume1",
     }
     asked = documents()
-    assert len(asked) == 24
+    assert len(asked) == 28
     for document in asked:
         declared = re.findall(r"\$(\w+)\s*:", document)
         answer = await door.ask(admin, document, **{name: known.get(name) for name in declared})

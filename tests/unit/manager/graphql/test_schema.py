@@ -15,7 +15,7 @@ from graphql import (
     validate,
 )
 
-from caravan_manager.api.graphql import images, nodes, people, sessions, vfolders
+from caravan_manager.api.graphql import images, nodes, people, quotas, sessions, vfolders
 from caravan_manager.api.graphql.documents import RULES
 from caravan_manager.api.graphql.schema import make_schema
 
@@ -28,7 +28,8 @@ ROOTS = [
     *["domain", "domains", "group", "groups", "groups_by_name"],
     *["compute_session", "compute_session_list", "image", "images"],
     *["vfolder_list", "vfolder_own_list", "vfolder_invited_list", "vfolder_project_list"],
-    *["agent", "agent_list", "agents", "scaling_group", "scaling_groups"],
+    *["agent", "agent_list", "agents", "scaling_group", "scaling_groups", "storage_volume", "storage_volume_list"],
+    *["keypair_resource_policy", "keypair_resource_policies", "resource_preset", "resource_presets"],
 ]
 UNRECORDED_ARGUMENTS = {("images", "is_operation")}
 """Deprecated arguments, which introspection leaves out; the recorded client sends them and gets an answer."""
@@ -84,7 +85,7 @@ def test_the_mutations_are_recorded_ones() -> None:
 
 
 def test_every_field_has_a_resolver_of_its_own() -> None:
-    lists = {"KeyPairList", "UserList", "ComputeSessionList", "VirtualFolderList", "AgentList"}
+    lists = {"KeyPairList", "UserList", "ComputeSessionList", "VirtualFolderList", "StorageVolumeList", "AgentList"}
     missing = [
         f"{name}.{field}"
         for name, shape in OURS.type_map.items()
@@ -113,6 +114,9 @@ def test_no_resolver_is_for_a_field_that_does_not_exist() -> None:
         "ResourceLimit": images.LIMIT,
         "Agent": nodes.AGENT,
         "ScalingGroup": nodes.SCALING_GROUP,
+        "StorageVolume": vfolders.VOLUME,
+        "KeyPairResourcePolicy": quotas.POLICY,
+        "ResourcePreset": quotas.PRESET,
     }
     for name, table in tables.items():
         shape = OURS.type_map[name]
@@ -138,7 +142,7 @@ DOCUMENTS = recorded_documents()
 
 
 def test_the_record_holds_documents_of_our_roots() -> None:
-    assert len(DOCUMENTS) == 24
+    assert len(DOCUMENTS) == 28
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS.keys())

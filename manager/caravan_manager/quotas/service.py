@@ -1,0 +1,116 @@
+"""What users ask of quotas: the policies, the presets, and what they could have now."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from caravan_common.errors import InvalidParametersError
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import NodeStatus, SessionType
+from caravan_manager.db.choice import EVERYTHING, Choice
+from caravan_manager.db.engine import Begin, Transaction
+from caravan_manager.nodes.model import Node
+from caravan_manager.nodes.repository import list_nodes, list_scaling_groups
+from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.people.repository import list_projects
+from caravan_manager.quotas import repository
+from caravan_manager.quotas.model import HolderKind, KeypairPolicy, Quota
+from caravan_manager.quotas.presets import Budget, Offer, Preset, Room, known_slots, total
+from caravan_manager.sessions.repository import Holding, list_holdings
+
+
+class QuotasService:
+    """Look at policies and presets."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
+
+    async def keypair_policies(self, principal: Principal, name: str | None = None) -> list[KeypairPolicy]:
+        """Return keypairs' policies by name: all for administrators, for others only that of their own keypair."""
+        async with self._begin() as tx:
+            found = await repository.list_keypair_policies(tx, name)
+        return [policy for policy in found if principal.is_admin or policy.name == principal.resource_policy]
+
+    async def presets(self, scaling_group: str | None = None) -> list[Preset]:
+        """Return the presets that are offered for all scaling groups, and those of one."""
+        async with self._begin() as tx:
+            return await repository.list_presets(tx, scaling_group)
+
+    async def all_presets(self, choice: Choice = EVERYTHING) -> list[Preset]:
+        """Return all presets, by name unless chosen otherwise."""
+        async with self._begin() as tx:
+            return await repository.list_all_presets(tx, choice)
+
+    async def offer(self, principal: Principal, project: str, scaling_group: str | None) -> Offer:
+        """Return what the caller could have now in a project (by name), in one scaling group or all of the domain's.
+
+        Raises ProjectNotFoundError, and InvalidParametersError for a scaling group that the caller may not use.
+        """
+        async with self._begin() as tx:
+            project_id = await _project(tx, principal, project)
+            groups = [
+                group.name for group in await list_scaling_groups(tx, domain=principal.domain_name, is_active=True)
+            ]
+            if scaling_group is not None and scaling_group not in groups:
+                raise InvalidParametersError("Unknown scaling group", scaling_group=scaling_group)
+            quotas = [
+                *await repository.list_quotas_of_keypairs(tx, [principal.access_key]),
+                *await repository.list_quotas_of_users(tx, [principal.user_id]),
+                *await repository.list_quotas_of_tenants(tx, [project_id], [principal.domain_name]),
+            ]
+            nodes = await list_nodes(tx, status=NodeStatus.ALIVE.value)
+            holdings = await list_holdings(tx)
+            presets = await repository.list_presets(tx, scaling_group)
+        chosen = groups if scaling_group is None else [scaling_group]
+        return _offer(principal, chosen, quotas, [node for node in nodes if node.schedulable], holdings, presets)
+
+
+async def _project(tx: Transaction, principal: Principal, name: str) -> UUID:
+    member = None if principal.is_admin else principal.user_id
+    found = await list_projects(tx, domain=principal.domain_name, member=member, name=name, is_active=True)
+    if not found:
+        raise ProjectNotFoundError(data=name)
+    return found[0].id
+
+
+def _offer(
+    principal: Principal,
+    groups: Sequence[str],
+    quotas: Sequence[Quota],
+    nodes: Sequence[Node],
+    holdings: Sequence[Holding],
+    presets: Sequence[Preset],
+) -> Offer:
+    known = known_slots([node.slots for node in nodes])
+    budgets = {quota.holder[0]: Budget.of(quota.slots, _held(quota, holdings), known) for quota in quotas}
+    budgets.pop(HolderKind.SYSTEM_KEYPAIR, None)
+    keypair, project = budgets.pop(HolderKind.KEYPAIR), budgets.pop(HolderKind.PROJECT)
+    rooms = {
+        group: _room([node for node in nodes if node.scaling_group == group], principal, holdings, known)
+        for group in groups
+    }
+    return Offer(keypair, project, tuple(budgets.values()), rooms, tuple(presets))
+
+
+def _room(nodes: Sequence[Node], principal: Principal, holdings: Sequence[Holding], known: Sequence[str]) -> Room:
+    names = {node.name for node in nodes}
+    here = [holding for holding in holdings if holding.node in names]
+    mine = total([holding.slots for holding in here if holding.access_key == principal.access_key])
+    left = [node.slots - total([h.slots for h in here if h.node == node.name]) for node in nodes]
+    return Room.of(mine, left, known)
+
+
+def _held(quota: Quota, holdings: Sequence[Holding]) -> ResourceSlots:
+    return total([holding.slots for holding in holdings if _counts(quota, holding)])
+
+
+def _counts(quota: Quota, holding: Holding) -> bool:
+    kind, name = quota.holder
+    is_system = holding.type is SessionType.SYSTEM
+    held_by = {
+        HolderKind.KEYPAIR: holding.access_key if not is_system else None,
+        HolderKind.SYSTEM_KEYPAIR: holding.access_key if is_system else None,
+        HolderKind.USER: str(holding.user_id),
+        HolderKind.PROJECT: str(holding.project_id),
+        HolderKind.DOMAIN: holding.domain_name,
+    }
+    return held_by[kind] == name
