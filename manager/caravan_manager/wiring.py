@@ -30,8 +30,8 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
-from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler

@@ -3,7 +3,7 @@
 Values are not compared. Lists are compared by their first items. Null, an empty list and an empty object agree with any
 value, since they are what an empty database or an unset column gives.
 
-What differs on purpose stands in a TOML file with its reason; `docs/guides/agreement.md` shows those files to people.
+What differs on purpose stands in a TOML file with its reason; `guide.py` shows those files to people.
 """
 
 import re

@@ -1,6 +1,8 @@
 """The official client as a user of the tests' stack, and what is left on the machine when a session is over."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from caravan_deploy.client.environment import MissingPythonError
 from caravan_deploy.client.main_job import Client
+from caravan_deploy.layout import cache_folder
 from caravan_deploy.platform.image import REFERENCE
 from caravan_deploy.second import Stack
 
 LIMIT_SECONDS = 60.0
+NPM = Path(__file__).parent / "npm"
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,34 @@ def user(stack: Stack, tmp_path: Path) -> User:
     return User(stack.client(tmp_path))
 
 
-@pytest.fixture
+def user_with(version: str, stack: Stack, home: Path) -> User:
+    """The first administrator, with another version of the official client; skips where its Python is not to be had."""
+    try:
+        return User(stack.client(home, version))
+    except MissingPythonError as err:
+        pytest.skip(str(err))
+
+
+@pytest.fixture(scope="session")
+def npm_client() -> Path:
+    """The folder with the modules of the official npm client; skips where there is no Node or npm."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("the npm client needs node and npm on PATH")
+    wanted = [NPM / "package.json", NPM / "package-lock.json"]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in wanted)).hexdigest()
+    folder = cache_folder() / "client" / f"npm-{digest[:16]}"
+    if not (folder / ".complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file in wanted:
+            shutil.copy(file, folder)
+        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=240)
+        (folder / ".complete").touch()
+    return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
 def image() -> str:
     """The image that the stack has."""
     return REFERENCE

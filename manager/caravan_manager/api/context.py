@@ -13,8 +13,8 @@ from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
-from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 

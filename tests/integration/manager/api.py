@@ -27,8 +27,8 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
-from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts

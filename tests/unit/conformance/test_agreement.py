@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.agreement import Entry, Justified, differences, same_things
+from tests.conformance.guide import GUIDE, page
 from tests.conformance.records import Answer, Request, read_pairs, read_wire, rewritten
 
 from caravan_deploy.layout import REPOSITORY
@@ -85,3 +86,15 @@ def test_the_recorded_run_of_the_client_is_read() -> None:
     assert exchanges[0].name == "001 config"
     assert (exchanges[0].request.signed, exchanges[1].request.signed) == (False, True)
     assert "Authorization" not in exchanges[1].request.headers
+
+
+def test_the_guide_shows_every_difference_and_its_reason() -> None:
+    assert GUIDE.read_text(encoding="utf-8") == page(), "run .venv/bin/python -m tests.conformance.guide"
+
+
+@pytest.mark.parametrize("file", sorted(DATA.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_entry_names_an_exchange(file: Path) -> None:
+    justified, shown = Justified.read(file), page()
+    for entry in (*justified.differences, *justified.not_yet):
+        assert entry.reason in shown
+        assert f"|  | {entry.reason}" not in shown, entry
