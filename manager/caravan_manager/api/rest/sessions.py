@@ -116,19 +116,20 @@ class DestroySession(BaseModel):
 @routes.post("/session")
 @routes.post("/session/_/create")
 async def create_session(request: web.Request) -> web.Response:
-    """Put a session into the queue; unless told otherwise, answer when it runs."""
+    """Put a session into the queue; unless told otherwise, answer when it runs. One that is reused is told as it is."""
     body = CreateSession.model_validate(await read_parameters(request))
     principal = request[PRINCIPAL]
     service = request.app[SESSIONS]
     made = await service.create(principal, _session_request(body, principal.domain_name))
     session = made.session
-    if not body.enqueue_only:
+    waits = made.created and not body.enqueue_only
+    if waits:
         limit = body.max_wait_seconds or LONGEST_WAIT_SECONDS
         session = await service.wait_until_started(session.id, limit)
         if session.never_ran:
             raise SessionNotFoundError(f"session {session.name} ended before it ran: {session.status_info}")
     status = session.status.value
-    if not body.enqueue_only and not session.has_settled:
+    if waits and not session.has_settled:
         status = "TIMEOUT"
     return json_response(
         {
