@@ -42,8 +42,8 @@ def _redis(chaos: Chaos) -> int:
     allocations = str(chaos.stack.layout.data / "nomad" / "alloc").encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes()
-            if words.startswith(b"redis-server ") and allocations in (folder / "environ").read_bytes():
+            program = (folder / "cmdline").read_bytes().split(b" ")[0]
+            if program.endswith(b"redis-server") and allocations in (folder / "environ").read_bytes():
                 return int(folder.name)
         except OSError:
             continue
