@@ -37,7 +37,7 @@ class Figures:
         rounds = f"{len(self.seconds)} rounds"
         return [
             f"bar: {self.name}, longest of {rounds} until nothing is left = {longest:.1f} s"
-            f" (goal at most {GOAL_SECONDS:g} s) {verdict[longest <= GOAL_SECONDS]}",
+            f" (goal at most {GOAL_SECONDS:g} s) {verdict[0 < longest <= GOAL_SECONDS]}",
             f"bar: {self.name}, sessions lost, stuck or wrong in {rounds} = {len(self.problems)}"
             f" (goal 0) {verdict[not self.problems]}",
         ]

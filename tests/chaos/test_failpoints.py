@@ -58,7 +58,9 @@ def _round(chaos: Chaos, name: str, journey: Journey, seconds: list[float]) -> l
         since = max(journey.last_act, chaos.folder.died_at)
         until(lambda: not chaos.left(), lambda: f"something is left: {chaos.left()}")
     except AssertionError as error:
-        return [str(error), *chaos.left()]
+        left = chaos.left()
+        journey.give_up()
+        return [str(error), *left]
     finally:
         chaos.folder.disarm()
     seconds.append(time.time() - since)

@@ -110,7 +110,9 @@ def _round(
         since = max(journey.last_act, crashed)
         until(lambda: not chaos.left(), lambda: f"something is left: {chaos.left()}")
     except AssertionError as error:
-        return [str(error), *chaos.left()]
+        left = chaos.left()
+        journey.give_up()
+        return [str(error), *left]
     seconds.append(time.time() - since)
     return journey.problems()
 

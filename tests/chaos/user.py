@@ -146,6 +146,11 @@ class Journey:
         """Wait until all have ended."""
         until(self._over, lambda: f"the sessions of {self.name} do not end: {self.all()}")
 
+    def give_up(self) -> None:
+        """End what is left of the sessions, so that the next journey finds nothing of this one."""
+        for name in ("desk", "batch", "forced"):
+            self.user.destroy(f"{self.name}-{name}", forced=True)
+
     def all(self) -> dict[str, dict[str, Any]]:
         """Return the journey's sessions by the last part of their names."""
         mine = {name: item for name, item in self.user.sessions().items() if name.startswith(f"{self.name}-")}
