@@ -7,7 +7,7 @@ from caravan_common.metrics import metrics
 from caravan_manager.api import context
 from caravan_manager.api.auth import anonymous, authenticate
 from caravan_manager.api.context import STANDING
-from caravan_manager.api.cors import cors
+from caravan_manager.api.cors import preflight, share
 from caravan_manager.api.dialect import Dialect
 from caravan_manager.api.graphql import door
 from caravan_manager.api.graphql.door import ENGINE, Engine
@@ -52,7 +52,7 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     """Return the application that clients speak to."""
     dialect = Dialect.of(identity.version)
     app = web.Application(
-        middlewares=[counted("manager"), cors, problems, authenticate], client_max_size=MAX_BODY_BYTES
+        middlewares=[counted("manager"), problems, preflight, authenticate], client_max_size=MAX_BODY_BYTES
     )
     app[IDENTITY] = identity
     app[PROBLEM] = dialect.answer
@@ -75,6 +75,7 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     if dialect.is_26:
         app.on_response_prepare.append(_reset_header)
     app.on_shutdown.append(_close_streams)
+    app.on_response_prepare.append(share)
     return app
 
 

@@ -9,8 +9,8 @@ from caravan_manager.api.context import PEOPLE, read_parameters
 from caravan_manager.people.model import Principal
 
 ACT_AS = "X-BackendAI-Act-As"
-_OWNED = ("/session", "/kernel", "/folders", "/template", "/services", "/stream", "/events")
-"""The routes that know the owner's access key: sessions, folders, and what hangs on them."""
+_OWNED = ("/session", "/kernel", "/folders", "/template", "/services", "/stream")
+"""The routes that know the owner's access key: sessions, folders, and what hangs on them. Events have their own word."""
 _SPELLINGS = ("owner_access_key", "ownerAccessKey")
 
 

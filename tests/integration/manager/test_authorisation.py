@@ -83,6 +83,7 @@ NEEDS: dict[tuple[str, str], Rule] = {
     ("POST", "/session"): _signature(),
     ("POST", "/session/_/create"): _signature(),
     ("GET", "/session/_/match"): _signature({"id": SESSION}),
+    ("GET", "/session/_/logs"): _ownership({"session_name": SESSION}),
     ("GET", "/session/{session}"): _ownership(),
     ("PATCH", "/session/{session}"): _ownership(),
     ("POST", "/session/{session}/rename"): _ownership({"name": "other-name"}),
@@ -90,6 +91,8 @@ NEEDS: dict[tuple[str, str], Rule] = {
     ("GET", "/session/{session}/status-history"): _ownership(),
     ("GET", "/session/{session}/dependency-graph"): _ownership(),
     ("DELETE", "/session/{session}"): _ownership(),
+    ("GET", "/events/session"): _signature({"sessionId": "-"}),
+    ("GET", "/events/background-task"): _signature({"task_id": "-"}),
     ("POST", "/folders"): _signature(),
     ("GET", "/folders"): _signature(),
     ("GET", "/folders/_/hosts"): _signature(),
@@ -117,7 +120,7 @@ NEEDS |= {
     if path.startswith("/session")
 }
 
-NOT_FOUND_FOR_THE_OWNER = {"/session/{session}/logs"}
+NOT_FOUND_FOR_THE_OWNER = {"/session/{session}/logs", "/session/_/logs"}
 """A pending session has no log yet."""
 
 

@@ -102,12 +102,39 @@ async def test_a_waiting_create_answers_timeout_after_its_limit(me: Caller, seed
     assert (status, made["status"]) == (201, "TIMEOUT")
 
 
+PAGE = {"Origin": "http://example.com"}
+ASKS = PAGE | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type, date"}
+
+
 async def test_any_page_may_call_the_api(client: "TestClient[Any, Any]") -> None:
-    asked = {"Origin": "http://example.com", "Access-Control-Request-Method": "POST"}
-    async with client.options("/auth", headers=asked | {"Access-Control-Request-Headers": "content-type"}) as answer:
+    async with client.options("/auth", headers=ASKS) as answer:
         assert answer.status == 200
         assert answer.headers["Access-Control-Allow-Origin"] == "http://example.com"
-        assert answer.headers["Access-Control-Allow-Headers"] == "content-type"
+        assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+        assert answer.headers["Access-Control-Allow-Headers"] == "CONTENT-TYPE, DATE"
+        assert await answer.read() == b""
+
+
+async def test_a_page_is_told_of_methods_and_paths_that_are_not_there(client: "TestClient[Any, Any]") -> None:
+    async with client.options("/auth", headers=ASKS | {"Access-Control-Request-Method": "PUT"}) as answer:
+        assert (answer.status, answer.content_type) == (403, "application/problem+json")
+        assert "Access-Control-Allow-Methods" not in answer.headers
+    async with client.options("/no/such/route", headers=ASKS) as answer:
+        assert answer.status == 404
+    async with client.options("/auth", headers=PAGE) as answer:
+        assert answer.status == 405
+
+
+async def test_a_page_may_read_answers_errors_and_their_headers(client: "TestClient[Any, Any]") -> None:
+    for path, status in (("/", 200), ("/auth", 400), ("/no/such/route", 404)):
+        async with client.get(path, headers=PAGE) as answer:
+            assert answer.status == status
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://example.com"
+            exposed = answer.headers["Access-Control-Expose-Headers"].split(",")
+            assert {"Server", "Content-Length", "X-RateLimit-Remaining"} <= set(exposed)
+            assert answer.headers["Vary"] == "Origin"
+    async with client.get("/") as answer:
+        assert not any(name.startswith("Access-Control") for name in answer.headers)
 
 
 async def test_ports_are_opened_as_numbers_or_text_and_others_refused(me: Caller, seed: Seed) -> None:

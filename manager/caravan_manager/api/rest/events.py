@@ -11,7 +11,6 @@ from aiohttp_sse import EventSourceResponse, sse_response
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
 from caravan_manager.api.context import EVENTS, PRINCIPAL, read_parameters
-from caravan_manager.api.cors import cors_headers
 from caravan_manager.sessions.events import SCOPES, SessionEvent
 from caravan_manager.sessions.following import EventsRequest
 from caravan_manager.sessions.news import EventStream
@@ -86,9 +85,7 @@ async def follow_task(request: web.Request) -> web.StreamResponse:
 
 
 def _response(request: web.Request) -> AbstractAsyncContextManager[EventSourceResponse]:
-    return sse_response(
-        request, headers=cors_headers(request), send_timeout=SEND_SECONDS, ping_interval=KEEP_ALIVE_SECONDS
-    )
+    return sse_response(request, send_timeout=SEND_SECONDS, ping_interval=KEEP_ALIVE_SECONDS)
 
 
 async def _push(request: web.Request, stream: EventStream, response: EventSourceResponse) -> None:
