@@ -10,7 +10,7 @@ from caravan_manager.people.model import Principal
 
 ACT_AS = "X-BackendAI-Act-As"
 _OWNED = ("/session", "/kernel", "/folders", "/template", "/services", "/stream")
-"""The routes that know the owner's access key: sessions, folders, and what hangs on them. Events have their own word."""
+"""The routes that know the owner's access key: sessions, folders, and what hangs on them, events apart."""
 _SPELLINGS = ("owner_access_key", "ownerAccessKey")
 
 

@@ -28,6 +28,7 @@ from caravan_common.service import end
 from caravan_common.states import SessionStatus, SessionType
 from caravan_common.wire.events import Streams
 from caravan_manager.api import context
+from caravan_manager.api.cors import share
 from caravan_manager.api.rest import events
 from caravan_manager.db.engine import Begin
 from caravan_manager.nodes.service import NodesService
@@ -139,6 +140,7 @@ async def manager(begin: Begin, seed: Seed) -> AsyncGenerator[Manager, None]:
 
     app = web.Application(middlewares=[problems, take_for_granted])
     app.add_routes(events.routes)
+    app.on_response_prepare.append(share)
     app[context.EVENTS] = SessionEvents(begin, news)
     async with TestClient(TestServer(app)) as client:
         yield Manager(client, service, moves, app[context.EVENTS])
