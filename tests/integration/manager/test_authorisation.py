@@ -79,6 +79,8 @@ NEEDS: dict[tuple[str, str], Rule] = {
     ("POST", "/auth/update-full-name"): _signature({"full_name": "Ada"}),
     ("POST", "/admin/gql"): _signature(GRAPHQL),
     ("POST", "/admin/graphql"): _signature(GRAPHQL),
+    ("GET", "/resource/presets"): _signature(),
+    ("POST", "/resource/check-presets"): _signature({"group": "default"}),
     ("GET", "/scaling-groups"): _signature({"group": "default"}),
     ("POST", "/session"): _signature(),
     ("POST", "/session/_/create"): _signature(),
