@@ -122,6 +122,18 @@ job "caravan-storage" {
       }
     }
 
+    service {
+      name = "caravan-storage"
+      port = "metrics"
+      tags = ["metrics"]
+
+      check {
+        type     = "tcp"
+        interval = "10s"
+        timeout  = "2s"
+      }
+    }
+
     restart {
       attempts = 10
       interval = "5m"

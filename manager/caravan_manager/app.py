@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from caravan_common.consul.catalog import Catalog
 from caravan_common.http import PROBLEM, counted, json_response, problems
 from caravan_common.metrics import metrics
 from caravan_manager.api import context
@@ -14,7 +15,8 @@ from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.limits import WINDOW_SECONDS
 from caravan_manager.api.origin import TrustedProxies
-from caravan_manager.api.rest import auth, events, folders, information, presets, resources, sessions
+from caravan_manager.api.rest import auth, discovery, events, folders, information, presets, resources, sessions
+from caravan_manager.api.rest.discovery import CATALOG
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Services
 
@@ -88,9 +90,11 @@ def _older_spellings() -> list[web.RouteDef]:
     ]
 
 
-def make_internal() -> web.Application:
+def make_internal(catalog: Catalog) -> web.Application:
     """Return the application that only the platform speaks to."""
     app = web.Application(middlewares=[problems])
+    app[CATALOG] = catalog
+    app.add_routes(discovery.routes)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/health", health)
     return app

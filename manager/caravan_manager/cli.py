@@ -79,7 +79,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     )
     proxies = TrustedProxies(config.api.trusted_proxies)
     api = Listener(make_api(wired.services, identity, proxies), config.api.host, config.api.port)
-    internal = Listener(make_internal(), config.api.internal_host, config.api.internal_port)
+    internal = Listener(make_internal(wired.catalog), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         loops = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
         runs = [*loops, wired.news_exchange.send, wired.news_exchange.hear, wired.services.limits.run]

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
+from caravan_common.consul.catalog import Catalog
 from caravan_common.consul.leader import Leadership
 from caravan_common.errors import ConfigurationError
 from caravan_common.nomad.client import NomadCluster
@@ -75,12 +76,15 @@ class Wired:
     news_exchange: NewsExchange
     database: Database
     redis: Redis
+    counters: Redis
+    catalog: Catalog
     client: aiohttp.ClientSession
 
     async def close(self) -> None:
         """Close every connection."""
         await self.client.close()
         await self.redis.aclose()
+        await self.counters.aclose()
         await self.database.close()
 
 
@@ -125,6 +129,7 @@ def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
     begin = Database(make_engine(config.database))
     redis = make_redis(config.redis, answer_seconds=30, retry=Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3))
+    counters = make_redis(config.redis, answer_seconds=2, retry=Retry(NoBackoff(), 0))
     client = aiohttp.ClientSession()
     news = SessionNews()
     moves = SessionMoves(begin, news, now)
@@ -140,14 +145,14 @@ def wire(config: ManagerConfig) -> Wired:
     secrets = make_secret_keys(config.vault)
     services = Services(
         people=PeopleService(begin, secrets, CREDENTIALS_SECONDS),
-        accounts=AccountsService(begin, secrets, LoginThrottle(redis), now, config.people.max_password_age),
+        accounts=AccountsService(begin, secrets, LoginThrottle(counters), now, config.people.max_password_age),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
         events=SessionEvents(begin, news),
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
         quotas=QuotasService(begin),
-        limits=RateLimits(redis, time.monotonic),
+        limits=RateLimits(counters, time.monotonic),
     )
     streams = Streams.of(config.redis.stream)
     return Wired(
@@ -159,5 +164,7 @@ def wire(config: ManagerConfig) -> Wired:
         news_exchange=NewsExchange(redis, streams.sessions, news),
         database=begin,
         redis=redis,
+        counters=counters,
+        catalog=Catalog(config.consul.address),
         client=client,
     )

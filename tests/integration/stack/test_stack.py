@@ -218,3 +218,16 @@ def test_ports_and_data_are_the_stacks_own(stack: Stack) -> None:
         for entry in stack.servers.consul.call("GET", f"/v1/catalog/service/{name}")
     ]
     assert all(stack.layout.ports.dynamic_min <= port <= stack.layout.ports.dynamic_max for port in ports)
+
+
+def test_prometheus_is_told_of_every_service_that_has_metrics(stack: Stack) -> None:
+    ports = stack.layout.ports
+    internal = Api("manager", ports.manager_internal)
+    groups = internal.call("GET", "/metrics/service_discovery")
+    assert {group["labels"]["service_group"] for group in groups} == {"manager", "storage"}
+    for group in groups:
+        [address] = group["targets"]
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+        connection.close()
