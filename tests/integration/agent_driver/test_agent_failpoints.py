@@ -32,6 +32,8 @@ ALWAYS = {
     "agent.cleanup.folders.unmounted",
 }
 """One of each kind is in every run; all of them in the long one."""
+START_SECONDS = 90.0
+"""How long an agent may take to be there again, on a machine that does much else."""
 STILL_RUNS = "agent.cleanup.docker-kill."
 """Passed when the manager has a kernel removed that still runs."""
 
@@ -64,7 +66,7 @@ async def _immortal(node, folder: Folder, file: Path, api: int) -> AsyncIterator
 
 async def _insist(node, method: str, path: str, body: str | None = None) -> None:
     """Call the agent as the manager does: again after no answer, until it takes the call."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(START_SECONDS):
         while True:
             with suppress(aiohttp.ClientError):
                 status, said = await node.call(method, path, body)
@@ -79,7 +81,7 @@ async def _live(node, spec: KernelSpec, *, removed_while_it_runs: bool) -> None:
     assert await node.hook("prepare", spec.kernel) == (0, "")
     container = await node.run(spec)
     if removed_while_it_runs:
-        await node.until(spec.kernel, "kernel_started", seconds=20)
+        await node.until(spec.kernel, "kernel_started", seconds=START_SECONDS)
         await _insist(node, "DELETE", f"/kernels/{spec.kernel}")
     else:
         await node.engine.call("POST", f"/containers/{container}/wait")
@@ -90,7 +92,7 @@ async def _told_and_clean(node, spec: KernelSpec) -> list[str]:
     """Wait until the kernel's life is told and nothing is left; returns the kinds of events, each once."""
     kinds: list[str] = []
     with suppress(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(START_SECONDS):
             while "kernel_cleaned" not in kinds or await node.left_of(spec):
                 await asyncio.sleep(0.05)
                 kinds = list(dict.fromkeys(event.type for event in await node.events(spec.kernel)))

@@ -206,17 +206,18 @@ async def test_the_sweep_cleans_a_kernel_whose_job_never_came_and_spares_the_oth
     assert [event.type for event in await node.events(runs.kernel)] == ["kernel_started"]
 
 
-async def test_another_containers_end_is_no_end_of_the_kernel(node) -> None:
+async def test_the_end_of_a_container_that_another_took_the_place_of_is_no_end_of_the_kernel(node) -> None:
     spec = node.spec()
     await node.prepare(spec)
-    await node.run(spec)
+    first = await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
 
-    second = await node.run(spec)
-    await node.remove(second)
+    await node.run(spec)
+    await node.until(spec.kernel, "kernel_started", "kernel_started")
+    await node.remove(first)
     await asyncio.sleep(0.5)
 
-    assert [event.type for event in await node.events(spec.kernel)] == ["kernel_started"]
+    assert [event.type for event in await node.events(spec.kernel)] == ["kernel_started", "kernel_started"]
 
 
 async def test_the_store_reads_back_what_it_wrote(node, tmp_path) -> None:
