@@ -1,1 +1,1 @@
-"""Bring Caravan up on one machine as an operator would run it: programs, servers, policies, platform jobs."""
+"""Bring Caravan up as an operator would run it, on one machine or several: programs, servers, policies, jobs."""

@@ -58,6 +58,12 @@ class Daemon:
             pid = os.posix_spawnp(words[0], words, self.environment, file_actions=[nothing, *output], setsid=True)
         self.adopt(pid)
 
+    def restart(self, *, changed: bool) -> None:
+        """Start the program unless it runs; with a changed configuration it starts anew."""
+        if changed:
+            self.stop()
+        self.start()
+
     def adopt(self, pid: int) -> None:
         """Record a process that runs already as this one."""
         self.record.write_text(f"{pid} {_started_at(pid)}\n", encoding="ascii")

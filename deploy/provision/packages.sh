@@ -26,6 +26,7 @@ need redis-server has redis-server
 need haproxy has haproxy
 need debootstrap has debootstrap
 need util-linux has setpriv
+need iproute2 has ip
 need make has make
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 [ -n "${missing# }" ] || exit 0

@@ -25,9 +25,9 @@ def consul_daemon(layout: Layout, program: Path) -> Daemon:
 
 def start_consul(layout: Layout, tokens: Tokens, program: Path) -> None:
     """Start Consul and wait until it has a leader and accepts the management token."""
-    write_secret(layout.etc / "consul.json", json.dumps(_configuration(layout, tokens), indent=2))
+    changed = write_secret(layout.etc / "consul.json", json.dumps(_configuration(layout, tokens), indent=2))
     daemon = consul_daemon(layout, program)
-    daemon.start()
+    daemon.restart(changed=changed)
     api = consul_api(layout, tokens)
 
     def ready() -> bool | None:
@@ -39,9 +39,9 @@ def start_consul(layout: Layout, tokens: Tokens, program: Path) -> None:
 
 def start_consul_client(layout: Layout, credentials: Credentials, program: Path) -> None:
     """Start Consul's agent on a machine that joined, and wait until it has found the server."""
-    write_secret(layout.etc / "consul.json", json.dumps(_client_configuration(layout, credentials), indent=2))
+    changed = write_secret(layout.etc / "consul.json", json.dumps(_client_configuration(layout, credentials), indent=2))
     daemon = consul_daemon(layout, program)
-    daemon.start()
+    daemon.restart(changed=changed)
     api = Api("Consul", layout.ports.consul_http, {"X-Consul-Token": credentials.consul})
 
     def found() -> bool | None:

@@ -19,11 +19,10 @@ def machine_daemon(layout: Layout, program: Path) -> Daemon:
 
 def start_machine_agent(layout: Layout, vault: str, login: tuple[str, str], program: Path) -> None:
     """Start the agent at the Vault of that URL, and wait for the certificate. ``login`` is role ID and secret ID."""
-    for name, value in zip(("role-id", "secret-id"), login, strict=True):
-        write_secret(layout.etc / name, value)
-    write_secret(layout.etc / "vault-agent.json", json.dumps(_configuration(layout, vault), indent=2))
+    files = {"role-id": login[0], "secret-id": login[1], "vault-agent.json": _configuration(layout, vault)}
+    changed = [write_secret(layout.etc / name, content) for name, content in files.items()]
     daemon = machine_daemon(layout, program)
-    daemon.start()
+    daemon.restart(changed=any(changed))
 
     def certified() -> bool | None:
         daemon.must_run()
@@ -42,7 +41,7 @@ def server_login(layout: Layout, vault: Api) -> tuple[str, str]:
     return role, secret
 
 
-def _configuration(layout: Layout, vault: str) -> dict[str, object]:
+def _configuration(layout: Layout, vault: str) -> str:
     login = {
         "role_id_file_path": str(layout.etc / "role-id"),
         "secret_id_file_path": str(layout.etc / "secret-id"),
@@ -50,7 +49,7 @@ def _configuration(layout: Layout, vault: str) -> dict[str, object]:
     }
     server = {"address": vault} | ({"ca_cert": str(layout.authority)} if layout.has_joined else {})
     reload = [str(layout.programs / "caravan-stack"), "--root", str(layout.root), "reload"]
-    return {
+    configuration = {
         "vault": server,
         "auto_auth": {"method": [{"type": "approle", "mount_path": f"auth/{APPROLE}", "config": login}]},
         "template_config": {"exit_on_retry_failure": False},
@@ -64,6 +63,7 @@ def _configuration(layout: Layout, vault: str) -> dict[str, object]:
         ],
         "log_level": "info",
     }
+    return json.dumps(configuration, indent=2)
 
 
 def _certificate(layout: Layout) -> str:

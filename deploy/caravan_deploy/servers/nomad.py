@@ -35,9 +35,9 @@ def nomad_daemon(layout: Layout, program: Path) -> Daemon:
 
 def start_nomad(layout: Layout, tokens: Tokens, program: Path) -> None:
     """Start Nomad, bootstrap its ACLs the first time, and wait until its one node is ready."""
-    write_secret(layout.etc / "nomad.json", json.dumps(_configuration(layout, tokens), indent=2))
+    changed = write_secret(layout.etc / "nomad.json", json.dumps(_configuration(layout, tokens), indent=2))
     daemon = nomad_daemon(layout, program)
-    daemon.start()
+    daemon.restart(changed=changed)
     anonymous, api = Api("Nomad", layout.ports.nomad_http), nomad_api(layout, tokens)
 
     def led() -> bool | None:
@@ -93,8 +93,8 @@ def _bootstrapped(api: Api, tokens: Tokens) -> bool | None:
 
 def start_nomad_client(layout: Layout, credentials: Credentials, program: Path) -> None:
     """Start Nomad's client on a machine that joined. That it works is seen when its agent's job does."""
-    write_secret(layout.etc / "nomad.json", json.dumps(_client_configuration(layout, credentials), indent=2))
-    nomad_daemon(layout, program).start()
+    changed = write_secret(layout.etc / "nomad.json", json.dumps(_client_configuration(layout, credentials), indent=2))
+    nomad_daemon(layout, program).restart(changed=changed)
 
 
 def _configuration(layout: Layout, tokens: Tokens) -> dict[str, object]:

@@ -33,13 +33,15 @@ def accessor_of(secret: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, secret))
 
 
-def write_secret(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, in one move."""
+def write_secret(path: Path, content: str) -> bool:
+    """Write a file that only its owner may read, in one move. Says whether it held anything else before."""
+    changed = not path.exists() or path.read_text(encoding="utf-8") != content
     partial = path.with_suffix(path.suffix + ".partial")
     partial.touch(mode=0o600)
     partial.chmod(0o600)
     partial.write_text(content, encoding="utf-8")
     partial.replace(path)
+    return changed
 
 
 def load_tokens(layout: Layout) -> Tokens:

@@ -33,9 +33,9 @@ def vault_api(layout: Layout) -> Api:
 
 def start_vault(layout: Layout, tokens: Tokens, program: Path) -> None:
     """Start Vault, initialise it the first time, unseal it, and wait until it is active."""
-    write_secret(layout.etc / "vault.json", json.dumps(_configuration(layout, tokens), indent=2))
+    changed = write_secret(layout.etc / "vault.json", json.dumps(_configuration(layout, tokens), indent=2))
     daemon = vault_daemon(layout, program)
-    daemon.start()
+    daemon.restart(changed=changed)
     anonymous = Api("Vault", layout.ports.vault)
 
     def answering() -> bool | None:
@@ -49,9 +49,8 @@ def start_vault(layout: Layout, tokens: Tokens, program: Path) -> None:
 
 
 def open_vault(layout: Layout, tokens: Tokens, program: Path) -> None:
-    """Have Vault listen for other machines, too; it starts again when it does not, now that it has a certificate."""
+    """Have Vault listen for other machines, too, now that it has a certificate."""
     if not answers(layout.address, layout.ports.vault):
-        vault_daemon(layout, program).stop()
         start_vault(layout, tokens, program)
 
 

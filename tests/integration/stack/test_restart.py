@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caravan_deploy.down import take_down
-from caravan_deploy.layout import NOWHERE
+from caravan_deploy.layout import MHZ_PER_CPU, NOWHERE, PLATFORM_MHZ
 from caravan_deploy.processes import orphans_of
 from caravan_deploy.second import Stack, second_stack
 from caravan_deploy.servers.consul import consul_daemon
@@ -68,4 +69,13 @@ def test_up_takes_over_the_tasks_of_servers_that_were_killed(own: Stack, tmp_pat
         os.kill(pid, signal.SIGKILL)
     _up(own)
     assert "kept" in _folders(own, tmp_path)
+    assert len(before & set(orphans_of(own.layout.data / "nomad"))) >= len(before) // 2
+
+
+def test_up_applies_what_changed_while_the_tasks_go_on(own: Stack) -> None:
+    before = set(orphans_of(own.layout.data / "nomad"))
+    larger = replace(own.layout, cpus=own.layout.cpus + 1)
+    start_platform(larger, start_servers(larger, own.programs), own.image)
+    node = own.servers.nomad.call("GET", "/v1/nodes?resources=true")[0]
+    assert node["NodeResources"]["Cpu"]["CpuShares"] == larger.cpus * MHZ_PER_CPU + PLATFORM_MHZ
     assert len(before & set(orphans_of(own.layout.data / "nomad"))) >= len(before) // 2

@@ -65,3 +65,16 @@ def test_tasks_of_a_nomad_that_died_are_stopped_and_no_others(tmp_path: Path) ->
         assert task.wait(timeout=5) != 0
         assert other.poll() is None
         other.kill()
+
+
+def test_a_changed_configuration_starts_the_program_anew_and_the_same_one_does_not(tmp_path: Path) -> None:
+    daemon = Daemon("sleeper", ["sleep", "60"], tmp_path / "sleeper.pid", tmp_path / "sleeper.log")
+    pids: list[int | None] = []
+    try:
+        for changed in (True, False, True):
+            daemon.restart(changed=changed)
+            pids.append(daemon.pid())
+    finally:
+        daemon.stop()
+    assert pids[0] == pids[1] != pids[2]
+    assert None not in pids
