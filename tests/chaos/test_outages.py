@@ -38,12 +38,12 @@ def _kill_redis_with_its_data(chaos: Chaos) -> None:
 
 
 def _redis(chaos: Chaos) -> int:
-    """Return the process ID of this stack's Redis, 0 when it does not run."""
-    allocations = str(chaos.stack.layout.data / "nomad" / "alloc").encode()
+    """Return the process ID of this stack's Redis, 0 when it does not run: it works in the folder of its data."""
+    data = chaos.stack.layout.data / "redis"
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             program = (folder / "cmdline").read_bytes().split(b" ")[0]
-            if program.endswith(b"redis-server") and allocations in (folder / "environ").read_bytes():
+            if program.endswith(b"redis-server") and (folder / "cwd").readlink() == data:
                 return int(folder.name)
         except OSError:
             continue
