@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def _connects(cluster: Cluster, host: str, port: int) -> bool:
     """Say whether the second machine reaches a port."""
     words = f"exec 3<>/dev/tcp/{host}/{port}"
     return cluster.machine.run("timeout", "5", "bash", "-c", words).returncode == 0
+
+
+@pytest.fixture
+def short_lived(cluster: Cluster) -> Generator[None]:
+    """Let machines' certificates live half a minute."""
+    vault, path = cluster.stack.servers.vault, "/v1/caravan-pki/roles/node"
+    role = vault.call("GET", path)["data"]
+    vault.call("POST", path, role | {"ttl": "30s", "max_ttl": "30s"})
+    yield
+    vault.call("POST", path, role)
 
 
 def test_a_false_server_is_told_nothing(cluster: Cluster) -> None:
@@ -131,6 +142,21 @@ def test_a_machine_that_stopped_comes_back_without_a_token(cluster: Cluster, use
     back = cluster.machine.caravan_stack("join")
     assert back.returncode == 0, back.stdout + back.stderr
     assert eventually(lambda: NODE in _agents(user))
+
+
+def test_a_certificate_is_renewed_before_it_ends_and_the_machine_goes_on(
+    cluster: Cluster, user: User, image: str, short_lived: None
+) -> None:
+    certificate = load_layout(cluster.machine.root, {}).certificate
+    assert cluster.machine.caravan_stack("down").returncode == 0
+    certificate.unlink()
+    assert cluster.machine.caravan_stack("join").returncode == 0
+    for _ in range(2):  # with the third, the first is over
+        held = certificate.read_text()
+        assert eventually(lambda held=held: certificate.read_text() != held)
+    ended = _batch(user, image, "renewed", "true", "-r", LARGER_THAN_THE_SERVER, "-r", "mem=128m")
+    assert ended["result"] == "SUCCESS"
+    assert _node_of(cluster, ended["session_id"]) == NODE
 
 
 def test_a_machine_leaves_when_nothing_runs_there_or_by_force(cluster: Cluster, user: User, image: str) -> None:
