@@ -28,6 +28,7 @@ from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
+from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
@@ -46,7 +47,7 @@ from caravan_manager.vfolders.service import VFoldersService
 
 LEADER_KEY = "caravan/leader/scheduler"
 CREDENTIALS_SECONDS = 2.0
-"""How long a keypair that was revoked may still come in, at most."""
+"""How long a keypair that another process revoked may still come in, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,12 @@ def wire(config: ManagerConfig) -> Wired:
     cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     secrets = make_secret_keys(config.vault)
+    remembered = RememberedCredentials(CREDENTIALS_SECONDS, time.monotonic)
     services = Services(
-        people=PeopleService(begin, secrets, CREDENTIALS_SECONDS),
-        accounts=AccountsService(begin, secrets, LoginThrottle(counters), now, config.people.max_password_age),
+        people=PeopleService(begin, secrets, remembered),
+        accounts=AccountsService(
+            begin, secrets, LoginThrottle(counters), now, config.people.max_password_age, remembered
+        ),
         sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
         events=SessionEvents(begin, news),
         vfolders=vfolders,

@@ -94,7 +94,8 @@ class Reader:
 
 
 async def _prepare(connection: Any) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=orjson.loads)
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=_dump, decoder=orjson.loads)
 
 
 async def _leave(_: Any) -> None:

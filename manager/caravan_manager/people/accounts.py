@@ -9,6 +9,7 @@ from caravan_manager.db.engine import Begin
 from caravan_manager.people import repository
 from caravan_manager.people.model import Login, Principal, UserStatus
 from caravan_manager.people.passwords import hash_password, password_matches
+from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.throttle import LoginThrottle
 
@@ -23,12 +24,14 @@ class AccountsService:
         throttle: LoginThrottle,
         clock: Callable[[], datetime],
         max_password_age: timedelta | None = None,
+        remembered: RememberedCredentials | None = None,
     ) -> None:
         self._begin = begin
         self._secrets = secrets
         self._throttle = throttle
         self._clock = clock
         self._max_password_age = max_password_age
+        self._remembered = remembered
 
     async def log_in(self, domain: str, username: str, password: str, address: str | None) -> tuple[Principal, str]:
         """Return the user and the secret key of the user's main keypair.
@@ -89,6 +92,8 @@ class AccountsService:
         async with self._begin() as tx:
             await repository.deactivate(tx, principal.user_id)
             await audit.record(tx, principal, "user.sign_out", "user", str(principal.user_id), {})
+        if self._remembered is not None:
+            self._remembered.forget_all()
 
     async def change_full_name(self, principal: Principal, full_name: str) -> None:
         """Give the caller another name."""

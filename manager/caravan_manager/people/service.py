@@ -24,10 +24,10 @@ from caravan_manager.people.secrets import SecretKeys
 class PeopleService:
     """Domains, projects, users and keypairs, as far as the caller may see them."""
 
-    def __init__(self, begin: Begin, secrets: SecretKeys, remember_seconds: float = 0) -> None:
+    def __init__(self, begin: Begin, secrets: SecretKeys, remembered: RememberedCredentials | None = None) -> None:
         self._begin = begin
         self._secrets = secrets
-        self._remembered = RememberedCredentials(remember_seconds, time.monotonic)
+        self._remembered = remembered or RememberedCredentials(0, time.monotonic)
 
     async def credentials(self, access_key: str) -> tuple[Credentials, str]:
         """Return who owns an access key, and the secret key. Whether they are active is for the caller to check.

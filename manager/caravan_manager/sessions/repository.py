@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    DateTime,
     Integer,
     Numeric,
     Text,
@@ -24,7 +26,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from caravan_common.errors import ConflictError
 from caravan_common.slots import ResourceSlots
@@ -172,19 +174,33 @@ async def _with_kernels(tx: Transaction, rows: Sequence[AnyRow]) -> list[Session
     return [_session(row, members[row.id]) for row in rows]
 
 
-_KERNELS = Query(
-    select(kernels)
-    .where(kernels.c.session_id == any_(parameter("sessions", ARRAY(Uuid))))
-    .order_by(kernels.c.cluster_role, kernels.c.cluster_idx)
+_KERNELS = (
+    select(
+        func.json_agg(
+            aggregate_order_by(func.to_json(kernels.table_valued()), kernels.c.cluster_role, kernels.c.cluster_idx)
+        )
+    )
+    .where(kernels.c.session_id == sessions.c.id)
+    .correlate(sessions)
+    .scalar_subquery()
+    .label("kernels")
 )
+"""The kernels of a session as JSON, so that one query reads both."""
+_MOMENTS = [column.name for column in kernels.c if isinstance(column.type, DateTime)]
+_IDS = [column.name for column in kernels.c if isinstance(column.type, Uuid)]
 
 
-async def _with_kernels_read(read: Reader, rows: Sequence[ReadRow]) -> list[Session]:
-    members: dict[UUID, list[Kernel]] = {row.id: [] for row in rows}
-    if rows:
-        for row in await read.rows(_KERNELS, sessions=list(members)):
-            members[row.session_id].append(_kernel(row))
-    return [_session(row, members[row.id]) for row in rows]
+def _whole(row: ReadRow) -> Session:
+    """Return the session of a row that has its kernels with it."""
+    return _session(row, [_kernel(_kernel_row(raw)) for raw in row.kernels or ()])
+
+
+def _kernel_row(raw: dict[str, Any]) -> ReadRow:
+    for name in _MOMENTS:
+        raw[name] = raw[name] and datetime.fromisoformat(raw[name])
+    for name in _IDS:
+        raw[name] = raw[name] and UUID(raw[name])
+    return SimpleNamespace(**raw)
 
 
 def _session_values(session: Session) -> dict[str, Any]:
@@ -329,7 +345,7 @@ def _matching() -> Query:
         sessions.c.id == parameter("anybodys", Uuid()),
     )
     best = case(*[(kind, number) for number, kind in enumerate(kinds)], else_=len(kinds))
-    wanted = select(sessions).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc())
+    wanted = select(sessions, _KERNELS).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc())
     return Query(wanted.limit(parameter("limit", Integer())))
 
 
@@ -348,7 +364,7 @@ async def find_matching(
     rows = await read.rows(
         _MATCHING, by_id=by_id, name=text, access_key=access_key, anybodys=by_id if anybody else None, limit=limit
     )
-    return _best(await _with_kernels_read(read, rows), text, by_id)
+    return _best([_whole(row) for row in rows], text, by_id)
 
 
 def _best(found: list[Session], text: str, by_id: UUID | None) -> list[Session]:
@@ -435,7 +451,7 @@ def _pages(filters: tuple[str, ...], choice: Choice) -> tuple[Query, Query]:
     )
     counted = select(func.count().label("total")).select_from(sessions if choice.filter is None else owned)
     chosen = (
-        select(sessions, users.c.email, users.c.full_name, projects.c.name.label("project_name"))
+        select(sessions, _KERNELS, users.c.email, users.c.full_name, projects.c.name.label("project_name"))
         .select_from(owned)
         .where(*conditions)
     )
@@ -452,7 +468,7 @@ async def list_page(
     page, total = _pages(tuple(given), choice)
     rows = await read.rows(page, **given, limit=limit, offset=offset)
     return SessionPage(
-        sessions=await _with_kernels_read(read, rows),
+        sessions=[_whole(row) for row in rows],
         emails={row.id: row.email for row in rows},
         full_names={row.id: row.full_name for row in rows},
         project_names={row.id: row.project_name for row in rows},

@@ -63,3 +63,19 @@ async def test_an_unknown_access_key_is_not_remembered_and_no_lifetime_remembers
     await forgetful.get("AKIA", keypairs.load)
     await forgetful.get("AKIA", keypairs.load)
     assert keypairs.looked == 2
+
+
+async def test_what_was_forgotten_is_looked_up_again_even_if_it_was_being_loaded() -> None:
+    keypairs = Keypairs()
+    remembered = RememberedCredentials(2.0, lambda: keypairs.now)
+
+    async def load(access_key: str) -> Credentials | None:
+        found = await keypairs.load(access_key)
+        remembered.forget_all()
+        return found
+
+    await remembered.get("AKIA", load)
+    await remembered.get("AKIA", keypairs.load)
+    remembered.forget_all()
+    await remembered.get("AKIA", keypairs.load)
+    assert keypairs.looked == 3
