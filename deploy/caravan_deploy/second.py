@@ -47,17 +47,19 @@ class Stack:
 
 
 @contextmanager
-def second_stack(checkout: Path = REPOSITORY, address: str = LOOPBACK, cpus: int = CPUS) -> Generator[Stack]:
+def second_stack(
+    checkout: Path = REPOSITORY, address: str = LOOPBACK, cpus: int = CPUS, memory_mb: int = MEMORY_MB
+) -> Generator[Stack]:
     """Give a stack on free ports in a temporary folder; nothing is left of it afterwards.
 
-    Other machines may join it at ``address``; its own node offers ``cpus``.
+    Other machines may join it at ``address``; its own node offers ``cpus`` and ``memory_mb``, whatever the machine has.
 
     With CARAVAN_KEEP_STACK in the environment it is left running, to be looked at.
     """
     remove_abandoned()
     with free_block() as base:
         root = Path(tempfile.mkdtemp(prefix=PREFIX))
-        layout = replace(_layout(root, base, checkout), address=address, cpus=cpus)
+        layout = replace(_layout(root, base, checkout), address=address, cpus=cpus, memory_mb=memory_mb)
         _owner(root).adopt(os.getpid())
         try:
             programs = find_programs(checkout)
@@ -80,7 +82,7 @@ def remove_abandoned() -> None:
 def _layout(root: Path, base: int, checkout: Path) -> Layout:
     number = (base - FIRST_BLOCK) // BLOCK_SIZE
     layout = Layout(root=root, name=f"test-{base}", ports=Ports.block(base, BLOCK_SIZE), checkout=checkout)
-    return replace(layout, network_pool=f"10.{192 + number}.0.0/16", cpus=CPUS, memory_mb=MEMORY_MB)
+    return replace(layout, network_pool=f"10.{192 + number}.0.0/16")
 
 
 def _owner(root: Path) -> Daemon:
