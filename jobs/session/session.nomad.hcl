@@ -31,35 +31,6 @@ job "session" {
       size = 64
     }
 
-    # Waits until the node's agent has made scratch folder, mounts, configuration and network.
-    task "prepare" {
-      driver = "raw_exec"
-
-      lifecycle {
-        hook    = "prestart"
-        sidecar = false
-      }
-
-      config {
-        command = "python3"
-        args    = ["-I", "-S", "${meta.caravan_hook}", "prepare"]
-      }
-
-      env {
-        CARAVAN_AGENT_SOCKET = "${meta.caravan_socket}"
-      }
-
-      resources {
-        cpu    = 10
-        memory = 16
-      }
-
-      logs {
-        max_files     = 1
-        max_file_size = 1
-      }
-    }
-
     task "main" {
       driver       = "docker"
       kill_timeout = "10s"

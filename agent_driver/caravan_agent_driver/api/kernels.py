@@ -22,6 +22,8 @@ LOGS = web.AppKey("logs", KernelLogs)
 WATCHER = web.AppKey("watcher", Watcher)
 
 KERNEL = "{kernel:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}}"
+LONGEST_WAIT_SECONDS = 60
+"""How long the manager may have its announcement wait for the preparation."""
 LAST_LINES_SECONDS = 5.0
 """How long a reader waits for the rest of the log of a container that just ended."""
 LARGEST_BODY = 16 * 1024 * 1024
@@ -46,7 +48,17 @@ async def announce_kernel(request: web.Request) -> web.Response:
     if spec.kernel != kernel_of(request):
         raise InvalidParametersError("the specification is of another kernel than the path")
     await request.app[PREPARATION].request(spec)
-    return web.Response(status=202)
+    wait = request.query.get("wait")
+    if wait is None:
+        return web.Response(status=202)
+    await request.app[PREPARATION].finish(spec.kernel, _seconds(wait))
+    return web.Response(status=204)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST_WAIT_SECONDS:
+        raise InvalidParametersError(f"wait must be a number of seconds from 1 to {LONGEST_WAIT_SECONDS}")
+    return float(text)
 
 
 @routes.delete(f"/kernels/{KERNEL}")

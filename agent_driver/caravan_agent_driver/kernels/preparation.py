@@ -92,14 +92,26 @@ class Preparation:
 
     async def wait(self, kernel: UUID) -> None:
         """Return when the kernel is prepared. Raises PreparationFailedError with the reason, or UnavailableError."""
-        try:
-            async with asyncio.timeout(self.wait_seconds):
-                known = await self.store.wait(kernel, lambda k: k is not None and k.phase is not Phase.PREPARING)
-        except TimeoutError as err:
-            what = "is still being prepared" if self.store.find(kernel) else "was not announced by the manager"
-            raise UnavailableError(f"kernel {kernel} {what} after {self.wait_seconds:.0f} s") from err
+        known = await self._settled(kernel, self.wait_seconds)
         if known is None or known.phase not in (Phase.PREPARED, Phase.RUNNING):
             raise PreparationFailedError((known.reason if known else "") or f"kernel {kernel} is over")
+
+    async def finish(self, kernel: UUID, seconds: float) -> None:
+        """Return when the preparation is over, however far the kernel is by then: who asks again may come late.
+
+        Raises PreparationFailedError with the reason, or UnavailableError after so many seconds.
+        """
+        known = await self._settled(kernel, seconds)
+        if known is not None and known.phase is Phase.FAILED:
+            raise PreparationFailedError(known.reason)
+
+    async def _settled(self, kernel: UUID, seconds: float) -> Kernel | None:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.store.wait(kernel, lambda k: k is not None and k.phase is not Phase.PREPARING)
+        except TimeoutError as err:
+            what = "is still being prepared" if self.store.find(kernel) else "was not announced by the manager"
+            raise UnavailableError(f"kernel {kernel} {what} after {seconds:.0f} s") from err
 
     async def resume(self) -> None:
         """Go on where an earlier agent stopped: what was being prepared, and what a restart of the machine undid."""

@@ -6,6 +6,7 @@
 
 import asyncio
 import os
+import time
 from urllib.parse import urlsplit
 
 import consul
@@ -22,6 +23,8 @@ SUCCEED = FailpointPair("leader.predecessor.consul-destroy")
 ACQUIRE = FailpointPair("leader.key.consul-acquire")
 
 TTL_SECONDS = 15
+FRESH_SECONDS = 2.0
+"""How long Consul's answer is relied on: asking costs two round trips, and nobody else leads before the TTL is over."""
 
 
 class Leadership:
@@ -42,18 +45,25 @@ class Leadership:
         self._key = key
         self._name = name
         self._session: str | None = None
+        self._sure_until = 0.0
 
     async def hold(self) -> bool:
         """Renew or take the leadership. False when another process leads or Consul does not answer."""
+        asked = time.monotonic()
+        if asked < self._sure_until:
+            return True
         try:
             async with asyncio.timeout(10):
-                return await asyncio.to_thread(self._hold)
+                held = await asyncio.to_thread(self._hold)
         except (consul.ConsulException, RequestException, TimeoutError) as err:
             log.warning("leadership.unknown", key=self._key, error=str(err))
             return False
+        self._sure_until = asked + FRESH_SECONDS if held else 0.0
+        return held
 
     async def release(self) -> None:
         """Give the leadership up, so that another process need not wait for the session to expire."""
+        self._sure_until = 0.0
         if self._session is None:
             return
         try:

@@ -5,6 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 import aiohttp
+import orjson
 from pydantic import ValidationError
 
 from caravan_common.errors import CaravanError, NotFoundError, UnavailableError
@@ -15,6 +16,8 @@ AGENT_NAME = "caravan-agent.service.consul"
 """The name in every agent's certificate: the cluster's CA gives it to the job caravan-agent only."""
 REFUSALS = frozenset({400, 409, 413, 422})
 """What is wrong with the specification itself; other failures may be over at the next try."""
+PREPARE_SECONDS = 8
+"""How long one call waits for a preparation, which takes a tenth of a second as a rule."""
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -35,7 +38,10 @@ class Agents(Protocol):
     """What the manager asks of agents, each at its URL. Raises UnavailableError when one does not answer."""
 
     async def prepare(self, url: str, spec: KernelSpec) -> None:
-        """Give the agent a kernel's specification; twice is harmless. Raises SpecRefusedError."""
+        """Have the agent prepare a kernel, and return when all that its container needs is there; twice is harmless.
+
+        Raises SpecRefusedError when it cannot be prepared, UnavailableError also when it takes too long: ask again.
+        """
         ...
 
     async def forget(self, url: str, kernel: UUID) -> None:
@@ -63,8 +69,12 @@ class HttpAgents:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def prepare(self, url: str, spec: KernelSpec) -> None:
-        """Give the agent a kernel's specification; twice is harmless. Raises SpecRefusedError."""
-        await self._call("PUT", f"{url}/kernels/{spec.kernel}", body=spec.model_dump_json().encode())
+        """Have the agent prepare a kernel, and return when all that its container needs is there; twice is harmless.
+
+        Raises SpecRefusedError when it cannot be prepared, UnavailableError also when it takes too long: ask again.
+        """
+        wanted = f"{url}/kernels/{spec.kernel}?wait={PREPARE_SECONDS}"
+        await self._call("PUT", wanted, body=spec.model_dump_json().encode())
 
     async def forget(self, url: str, kernel: UUID) -> None:
         """Have the agent clean a kernel up; an unknown one is harmless."""
@@ -104,9 +114,17 @@ class HttpAgents:
         except (TimeoutError, aiohttp.ClientError) as err:
             raise UnavailableError(f"the agent at {url.partition('/kernels')[0]} does not answer") from err
         if answer.status in REFUSALS:
-            raise SpecRefusedError(content[:500].decode(errors="replace"))
+            raise SpecRefusedError(_complaint(content))
         if answer.status == 404:
             raise LogNotFoundError("the agent holds nothing of it")
         if answer.status >= 400:
             raise UnavailableError(f"the agent failed with status {answer.status}")
         return content
+
+
+def _complaint(content: bytes) -> str:
+    """Return the sentence of a problem document, or the text itself."""
+    try:
+        return str(orjson.loads(content)["msg"])[:500]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return content[:500].decode(errors="replace")

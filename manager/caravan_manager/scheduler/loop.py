@@ -213,7 +213,7 @@ class Scheduler:
                 for kernel in session.kernels:
                     spec = compile_kernel(session, kernel, owner, labels)
                     group.create_task(self._prepare(_node_of(kernel, alive).url, spec))
-                group.create_task(self._register(job))
+            await self._register(job)  # only now: Docker must find folders and network, and nothing else waits for them
         except* (JobRefusedError, SpecRefusedError) as refusals:
             reason = str(refusals.exceptions[0])
         if reason is not None:

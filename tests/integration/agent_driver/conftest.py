@@ -210,8 +210,9 @@ class Node:
         os.chown(path, self.config.uid, self.config.gid)
         return mount, path
 
-    async def announce(self, spec: KernelSpec) -> tuple[int, str]:
-        return await self.call("PUT", f"/kernels/{spec.kernel}", spec.model_dump_json())
+    async def announce(self, spec: KernelSpec, wait: str | None = None) -> tuple[int, str]:
+        query = "" if wait is None else f"?wait={wait}"
+        return await self.call("PUT", f"/kernels/{spec.kernel}{query}", spec.model_dump_json())
 
     async def hook(self, action: str, kernel: UUID, alloc_dir: Path | None = None) -> tuple[int, str]:
         """Run the hook as Nomad's raw_exec does; gives its exit status and what it said."""

@@ -138,6 +138,34 @@ async def test_cleaning_an_unknown_kernel_is_harmless(node) -> None:
     assert await node.hook("cleanup", uuid4()) == (0, "")
 
 
+async def test_an_announcement_that_waits_is_answered_when_the_container_can_be_made(node) -> None:
+    mount, _ = node.folder("data")
+    spec = node.spec(mounts=[mount])
+
+    assert await node.announce(spec, wait="30") == (204, "")
+    assert await node.announce(spec, wait="30") == (204, "")
+
+    container = await node.run(spec)
+    await node.until(spec.kernel, "kernel_started")
+    await node.engine.call("POST", f"/containers/{container}/kill")
+    await node.until(spec.kernel, "kernel_started", "kernel_terminated")
+    assert await node.announce(spec, wait="30") == (204, "")  # a manager that was restarted asks late
+    await node.remove(container)
+    assert await node.hook("cleanup", spec.kernel) == (0, "")
+
+
+async def test_an_announcement_that_waits_says_why_a_kernel_cannot_be_prepared(node) -> None:
+    mount, folder = node.folder("data", subpath="link")
+    (folder / "link").symlink_to("/etc")
+    spec = node.spec(mounts=[mount])
+
+    status, problem = await node.announce(spec, wait="30")
+
+    assert (status, "cannot mount the folder data" in json.loads(problem)["msg"]) == (409, True)
+    assert (await node.announce(node.spec(), wait="61"))[0] == 400
+    assert (await node.announce(node.spec(), wait="soon"))[0] == 400
+
+
 async def test_a_hook_waits_for_a_specification_that_comes_later(node) -> None:
     spec = node.spec()
     waiting = asyncio.create_task(node.hook("prepare", spec.kernel))
