@@ -178,7 +178,7 @@ class Scheduler:
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
             alive = {node.name: node for node in await nodes.list_nodes(tx, status=ALIVE)} if placed else {}
-            ready = [session for session in placed if all(kernel.node in alive for kernel in session.kernels)]
+            ready = [session for session in placed if _is_on(alive, session)]
             if not placed:
                 return
             owners = await sessions.list_owners(tx, [session.id for session in ready])
@@ -189,7 +189,7 @@ class Scheduler:
             await self._launch_one(session, alive, Owner(*owners[session.id]), of_image)
 
         await self._each(ready, launch)
-        await self._each([session for session in placed if session not in ready], self._requeue)
+        await self._each([session for session in placed if not _is_on(alive, session)], self._requeue)
 
     async def _requeue(self, session: Session) -> None:
         """Put a session back whose node fell silent before the launch was recorded.
@@ -300,6 +300,10 @@ def _submitted(attempt: int, session: Session, now: datetime) -> Session:
 def _told_as(wait: Wait) -> tuple[object, ...]:
     """What must change before a wait is told again: for checks the names as well, which among nodes change often."""
     return tuple(reason if reason.obstacle in CHECKS else reason.obstacle for reason in wait.reasons)
+
+
+def _is_on(alive: dict[str, Node], session: Session) -> bool:
+    return all(kernel.node in alive for kernel in session.kernels)
 
 
 def _node_of(kernel: Kernel, alive: dict[str, Node]) -> Node:

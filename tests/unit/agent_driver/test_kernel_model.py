@@ -102,7 +102,13 @@ def test_another_specification_of_a_prepared_kernel_is_refused(kernel, make_spec
         kernel.prepared(NOW).again(make_spec(image="other"), LATER)
 
 
-def test_a_cleaned_kernel_takes_no_specification(kernel, make_spec) -> None:
+def test_a_launch_that_is_repeated_after_the_kernels_whole_life_changes_nothing(kernel, make_spec) -> None:
+    ran = kernel.prepared(NOW).running("c1", NOW).terminated("c1", 0, "finished", NOW).cleaned(NOW)
+
+    assert ran.again(make_spec(), LATER) == ran
+
+
+def test_a_kernel_that_was_cleaned_before_it_ran_takes_no_specification(kernel, make_spec) -> None:
     over = kernel.abandoned("x", NOW).cleaned(NOW)
 
     with pytest.raises(KernelMoveError):
