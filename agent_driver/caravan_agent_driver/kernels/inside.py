@@ -15,6 +15,7 @@ from caravan_agent_driver.kernels.model import Phase
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.mounts.bind import BindMounts, outside_home
 from caravan_agent_driver.mounts.namespace import attach, has_given_up_root, mounted_in, open_namespace
+from caravan_agent_driver.tasks import to_its_end
 from caravan_common.errors import CaravanError
 from caravan_common.wire.agent import Mount
 
@@ -46,7 +47,8 @@ class InsideMounts:
             return
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self._attach(await self._ready(container), container, wanted)
+                pid = await self._ready(container)
+            await self._attach(pid, container, wanted)
         except ContainerGoneError:
             log.info("mounts.container_gone", kernel=str(kernel), container=container[:12])
         except DockerError as err:
@@ -68,14 +70,14 @@ class InsideMounts:
 
     async def _attach(self, pid: int, container: str, wanted: list[Mount]) -> None:
         try:
-            namespace = await asyncio.to_thread(open_namespace, pid)
+            namespace = open_namespace(pid)
         except (FileNotFoundError, ProcessLookupError) as err:
             raise ContainerGoneError from err
         try:
             if await find_process(self.engine, container) != pid:  # else the ID may be another process's by now
                 raise ContainerGoneError
             async with self._one_at_a_time:
-                await asyncio.to_thread(self._mount, pid, namespace, wanted)
+                await to_its_end(self._mount, pid, namespace, wanted)  # the thread holds the descriptor
         finally:
             os.close(namespace)
 

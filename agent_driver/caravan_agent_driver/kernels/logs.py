@@ -1,6 +1,7 @@
 """What kernels write: followed while they run, read whole at their end, and read live as Docker has it."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,6 +140,8 @@ class KernelLogs:
             await asyncio.to_thread(kept.take, folder / "again")
         except DockerError as err:
             log.info("log.not_followed", kernel=str(kernel), container=container[:12], error=str(err))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder / "again", ignore_errors=True)
 
     async def _copy(self, written: AsyncIterator[bytes], kept: BoundedLog) -> None:
         """Docker's log begins with the container's first output, so what was kept before is written anew."""

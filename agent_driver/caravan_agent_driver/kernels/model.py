@@ -77,12 +77,13 @@ class Kernel:
     def again(self, spec: KernelSpec, now: datetime) -> "Kernel":
         """Take the specification a second time: a failed preparation begins anew, anything else stays as it is.
 
-        A manager that died as it launched the session repeats the launch, maybe after the kernel's whole life. Raises
-        KernelMoveError when the specification is another one, or the kernel was cleaned before it ran.
+        A manager that died as it launched the session repeats the launch, maybe after the kernel's whole life, and
+        maybe in other words: who has run stays as it is. Raises KernelMoveError when a kernel that has not is given
+        another specification, or was cleaned.
         """
         if self.phase is Phase.FAILED:
             return Kernel.new(spec, now)
-        if self.phase is Phase.CLEANED and self.started is not None:
+        if self.started is not None:
             return self
         if self.spec != spec:
             raise self._refuse("prepared from another specification")

@@ -7,6 +7,7 @@
 import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import consul
@@ -24,7 +25,11 @@ ACQUIRE = FailpointPair("leader.key.consul-acquire")
 
 TTL_SECONDS = 15
 FRESH_SECONDS = 2.0
-"""How long Consul's answer is relied on: asking costs two round trips, and nobody else leads before the TTL is over."""
+"""How long Consul's answer is relied on: asking costs two round trips."""
+LOCK_DELAY_SECONDS = 10
+"""How long nobody leads after a leader's session was lost: longer than what that leader may still carry out. Who gives
+the leadership up, or takes it over from a process that is gone, need not wait.
+"""
 
 
 class Leadership:
@@ -46,6 +51,7 @@ class Leadership:
         self._name = name
         self._session: str | None = None
         self._sure_until = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadership")  # no busy neighbours, no two at once
 
     async def hold(self) -> bool:
         """Renew or take the leadership. False when another process leads or Consul does not answer."""
@@ -54,7 +60,7 @@ class Leadership:
             return True
         try:
             async with asyncio.timeout(10):
-                held = await asyncio.to_thread(self._hold)
+                held = await asyncio.get_running_loop().run_in_executor(self._thread, self._hold)
         except (consul.ConsulException, RequestException, TimeoutError) as err:
             log.warning("leadership.unknown", key=self._key, error=str(err))
             return False
@@ -68,7 +74,7 @@ class Leadership:
             return
         try:
             async with asyncio.timeout(5):
-                await asyncio.to_thread(self._client.session.destroy, self._session)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._give_up, self._session)
         except (consul.ConsulException, RequestException, TimeoutError) as err:
             log.warning("leadership.not_released", key=self._key, error=str(err))
 
@@ -83,15 +89,19 @@ class Leadership:
             self._end_predecessors()
             with CREATE:
                 self._session = self._client.session.create(
-                    name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=1
+                    name=self._name, behavior="release", ttl=TTL_SECONDS, lock_delay=LOCK_DELAY_SECONDS
                 )
         with ACQUIRE:
             return bool(self._client.kv.put(self._key, self._name, acquire=self._session))
+
+    def _give_up(self, session: str) -> None:
+        self._client.kv.put(self._key, self._name, release=session)
+        self._client.session.destroy(session)
 
     def _end_predecessors(self) -> None:
         _, sessions = self._client.session.list()
         for session in sessions:
             if session["Name"] == self._name:
                 with SUCCEED:
-                    self._client.session.destroy(session["ID"])
+                    self._give_up(session["ID"])
                 log.info("leadership.succeeded", key=self._key, session=session["ID"])

@@ -6,11 +6,24 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from caravan_common.errors import AuthorizationFailedError, InvalidAuthParametersError, MethodNotAllowedError
+from caravan_common.errors import (
+    AuthorizationFailedError,
+    InvalidAuthParametersError,
+    InvalidParametersError,
+    MethodNotAllowedError,
+    TooManyRequestsError,
+    UnsupportedVersionError,
+)
 from caravan_common.http import Handler
 from caravan_manager.api.context import LIMITS, PEOPLE, PRINCIPAL, PROXIES, STANDING
 from caravan_manager.api.delegation import acting
-from caravan_manager.api.limits import ANONYMOUS_LIMIT, subject_of_address, subject_of_keypair
+from caravan_manager.api.limits import (
+    ANONYMOUS_LIMIT,
+    WINDOW_SECONDS,
+    Standing,
+    subject_of_address,
+    subject_of_keypair,
+)
 from caravan_manager.api.origin import Origin
 from caravan_manager.api.signature import (
     SignedRequest,
@@ -61,6 +74,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if any("\0" in part for part in request.match_info.values()):
+        raise InvalidParametersError("the path holds a NUL character")
     origin = request.app[PROXIES].origin(request)
     if is_anonymous(request):
         if request.path != _UNLIMITED:
@@ -68,17 +83,24 @@ async def _admitted(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     try:
         principal = await identify(request, origin, datetime.now(UTC))
-    except (AuthorizationFailedError, InvalidAuthParametersError):
+    except (AuthorizationFailedError, InvalidAuthParametersError, UnsupportedVersionError):
         _count_anonymous(request, origin)
         raise
-    request[STANDING] = request.app[LIMITS].admit(subject_of_keypair(principal.access_key), principal.rate_limit)
+    _count(request, subject_of_keypair(principal.access_key), principal.rate_limit)
     request[PRINCIPAL] = await acting(request, principal)
     return await handler(request)
 
 
 def _count_anonymous(request: web.Request, origin: Origin) -> None:
-    subject = subject_of_address(origin.address)
-    request[STANDING] = request.app[LIMITS].admit(subject, ANONYMOUS_LIMIT)
+    _count(request, subject_of_address(origin.address), ANONYMOUS_LIMIT)
+
+
+def _count(request: web.Request, subject: str, limit: int) -> None:
+    try:
+        request[STANDING] = request.app[LIMITS].admit(subject, limit)
+    except TooManyRequestsError:
+        request[STANDING] = Standing(limit, 0, WINDOW_SECONDS)
+        raise
 
 
 async def identify(request: web.Request, origin: Origin, now: datetime) -> Principal:

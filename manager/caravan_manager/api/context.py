@@ -65,4 +65,8 @@ def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _has_nul(value: object) -> bool:
     """JSON writes a NUL in one way only; a backslash before it is written as two."""
-    return b"\\u0000" in orjson.dumps(value).replace(b"\\\\", b"")
+    try:
+        written = orjson.dumps(value)
+    except orjson.JSONEncodeError as err:  # it nests deeper than anything that is asked for
+        raise InvalidParametersError("Malformed body") from err
+    return b"\\u0000" in written.replace(b"\\\\", b"")

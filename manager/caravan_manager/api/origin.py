@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from caravan_common.errors import InvalidAuthParametersError
+
 Network = IPv4Network | IPv6Network
 
 
@@ -29,12 +31,15 @@ class TrustedProxies:
         self._networks: list[Network] = [ip_network(text) for text in networks]
 
     def origin(self, request: web.BaseRequest) -> Origin:
-        """Return where a request comes from."""
+        """Return where a request comes from. Raises InvalidAuthParametersError for an address that none can be."""
         if not self._networks or not self._trusts(request.remote):
             return Origin(request.remote, request.host, request.raw_path)
         headers = request.headers
         host = headers.get("X-Forwarded-Host", request.host)
-        url = urlsplit(headers.get("X-Forwarded-URL", ""))
+        try:
+            url = urlsplit(headers.get("X-Forwarded-URL", ""))
+        except ValueError as err:
+            raise InvalidAuthParametersError("X-Forwarded-URL is no URL") from err
         if url.path:
             path = f"{url.path}?{url.query}" if url.query else url.path
             return Origin(self._client(request), url.netloc or host, path)

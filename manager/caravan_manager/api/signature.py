@@ -14,9 +14,11 @@ from functools import cache
 from caravan_common.errors import InvalidAuthParametersError, UnsignedRequestError
 
 MAX_SKEW = timedelta(minutes=15)
+RAW = "surrogateescape"
+"""How bytes of headers that are no UTF-8 stand in text."""
 _SCHEMES = ("BackendAI", "Sorna")
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_512", "sha1", "md5", "blake2b"})
-_CREDENTIAL = re.compile(r"^(?P<key>[^:\s]{1,64}):(?P<signature>[0-9a-f]{16,256})$")
+_CREDENTIAL = re.compile(r"^(?P<key>[!-9;-~]{1,64}):(?P<signature>[0-9a-f]{16,256})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def parse_date(text: str | None) -> datetime | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
@@ -101,8 +103,8 @@ def sign(request: SignedRequest, signed_at: datetime, secret_key: str, algorithm
         ]
     )
     of_day = hmac.digest(secret_key.encode(), f"{signed_at:%Y%m%d}".encode(), algorithm)
-    of_host = hmac.digest(of_day, request.host.encode(), algorithm)
-    return hmac.digest(of_host, text.encode(), algorithm).hex()
+    of_host = hmac.digest(of_day, request.host.encode(errors=RAW), algorithm)
+    return hmac.digest(of_host, text.encode(errors=RAW), algorithm).hex()
 
 
 @cache

@@ -1,5 +1,6 @@
 """``X-BackendAI-Token``: a short-lived JWT that a gateway makes for a user, signed with the user's secret key. Pure."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from caravan_common.errors import AuthorizationFailedError
 from caravan_manager.api.signature import MAX_SKEW
 
 _ALGORITHMS = ["HS256"]
+_ACCESS_KEY = re.compile(r"[!-~]{1,64}")
 _CLAIMS = ["exp", "iat", "access_key", "role"]
 _UNTIMED: Options = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False}
 
@@ -21,10 +23,10 @@ def named_access_key(token: str) -> str:
     """Return the access key that a token names; nothing is verified yet. Raises AuthorizationFailedError."""
     try:
         claims: dict[str, Any] = decode(token, options={"verify_signature": False})
-    except PyJWTError as err:
+    except (PyJWTError, ValueError) as err:
         raise AuthorizationFailedError("Invalid token") from err
     access_key = claims.get("access_key")
-    if not isinstance(access_key, str) or not 1 <= len(access_key) <= 64:
+    if not isinstance(access_key, str) or _ACCESS_KEY.fullmatch(access_key) is None:
         raise AuthorizationFailedError("Invalid token")
     return access_key
 
@@ -33,7 +35,7 @@ def check_token(token: str, secret_key: str, role: str, now: datetime) -> None:
     """Raise AuthorizationFailedError unless the secret key made the token, for this role, and it holds ``now``."""
     try:
         claims: dict[str, Any] = decode(token, secret_key, algorithms=_ALGORITHMS, options=_UNTIMED)
-    except PyJWTError as err:
+    except (PyJWTError, ValueError) as err:
         raise AuthorizationFailedError("Invalid token") from err
     expires, issued = claims["exp"], claims["iat"]
     if not isinstance(expires, int | float) or not isinstance(issued, int | float) or claims["role"] != role:

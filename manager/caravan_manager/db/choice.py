@@ -134,8 +134,8 @@ def _compared(wanted: Comparison, field: Field) -> ColumnElement[bool]:
         return cast(column, String).contains(_text_of(wanted), autoescape=True)
     if operator in _OF_PATTERNS:
         return _OF_PATTERNS[operator](cast(column, String), _pattern_of(wanted))
-    if value is None and operator not in _WITH_NULL:
-        raise InvalidParametersError(f"{wanted.column}: null has no order")
+    if (value is None or isinstance(value, bool)) and operator not in _WITH_NULL:
+        raise InvalidParametersError(f"{wanted.column}: null, true and false have no order")
     return _OF_VALUES[operator](column, _read(wanted.column, field, value))
 
 
@@ -144,7 +144,7 @@ def _read(name: str, field: Field, value: Value) -> object:
         return None
     try:
         return field.read(value)
-    except (ValueError, TypeError, KeyError) as err:
+    except (ValueError, TypeError, KeyError, OverflowError) as err:
         raise InvalidParametersError(f"{value!r} is no value of {name}") from err
 
 
@@ -199,7 +199,7 @@ def _flag(value: Value) -> bool:
 
 def _moment(value: Value) -> datetime:
     read = datetime.fromisoformat(_text(value))
-    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
+    return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _identity(value: Value) -> UUID:

@@ -17,6 +17,8 @@ from sqlalchemy import URL, BindParameter, Select, bindparam
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 from sqlalchemy.types import TypeEngine
 
+from caravan_common.errors import UnavailableError
+
 CONNECTIONS = 4
 """How many reads run at the same moment."""
 WAIT_SECONDS = 10
@@ -61,10 +63,13 @@ class Reader:
         self._opening = asyncio.Lock()
 
     async def rows(self, query: Query, **values: object) -> list[ReadRow]:
-        """Return the rows of a query."""
-        pool = self._pool or await self._open()
-        async with pool.acquire(timeout=WAIT_SECONDS) as connection:
-            records = await connection.fetch(query.text, *query.arguments(values))
+        """Return the rows of a query. Raises UnavailableError when PostgreSQL is away or too busy."""
+        try:
+            pool = self._pool or await self._open()
+            async with pool.acquire(timeout=WAIT_SECONDS) as connection:
+                records = await connection.fetch(query.text, *query.arguments(values))
+        except (TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as err:
+            raise UnavailableError("the database does not answer") from err
         return [query.row(record) for record in records]
 
     async def _open(self) -> asyncpg.Pool:

@@ -52,6 +52,7 @@ class AccountsService:
         if found.credentials.user_status is not UserStatus.BEFORE_VERIFICATION and not found.credentials.is_usable:
             raise AuthorizationFailedError("User credential mismatch.")
         found.credentials.must_be_usable()
+        found.credentials.must_come_from(address)
         return found
 
     async def change_password(self, principal: Principal, old: str, new: str, address: str | None) -> None:

@@ -136,7 +136,7 @@ class Scheduler:
         async with self._begin() as tx:
             pending, snapshot = await read_snapshot(tx, began)
         metrics.QUEUE_LENGTH.set(len(snapshot.pending))
-        decided = plan(snapshot)
+        decided = await asyncio.to_thread(plan, snapshot)  # a long queue must not hold up the API
         for placement in decided.placements:
             if self._moves.clock() - began > PLAN_LIFETIME:
                 log.warning("scheduler.plan_too_old", placements=len(decided.placements))
@@ -163,7 +163,6 @@ class Scheduler:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
         told = {wait.session: _told_as(wait) for wait in waits}
         news = [wait for wait in waits if self._told.get(wait.session) != told[wait.session]]
-        self._told = told
         for wait in news:
             metrics.WAITS.labels(wait.obstacle.value).inc()
         now = self._moves.clock()
@@ -172,6 +171,7 @@ class Scheduler:
             with WAITS:
                 async with self._begin() as tx:
                     await sessions.save_waits(tx, waiting)
+        self._told = told
 
     async def _launch(self) -> None:
         """Launch what is placed; what is placed on a node that is silent now goes back into the queue."""
@@ -234,12 +234,13 @@ class Scheduler:
             await self._cluster.nomad.register(job)
 
     async def _refuse(self, session: Session, reason: str) -> None:
-        """End the session; what its agents prepared already is left to the sweep."""
+        """End the session, if it is where it was; what its agents prepared already is left to the sweep."""
         log.error("session.refused", session=str(session.id), reason=reason)
         with REFUSED:
-            await self._moves.apply(session.id, lambda s, now: s.refused(reason, now))
-        with STOP_REFUSED:
-            await self._cluster.nomad.stop(job_id(session.id))
+            after = await self._moves.apply(session.id, partial(_refused, session.attempt, reason))
+        if after.status is SessionStatus.ERROR:
+            with STOP_REFUSED:
+                await self._cluster.nomad.stop(job_id(session.id))
 
     async def _restart(self) -> None:
         """Go on with restarts that a process that died began."""
@@ -300,6 +301,12 @@ def _submitted(attempt: int, session: Session, now: datetime) -> Session:
 def _told_as(wait: Wait) -> tuple[object, ...]:
     """What must change before a wait is told again: for checks the names as well, which among nodes change often."""
     return tuple(reason if reason.obstacle in CHECKS else reason.obstacle for reason in wait.reasons)
+
+
+def _refused(attempt: int, reason: str, session: Session, now: datetime) -> Session:
+    """Another attempt, or one that runs by now, is not what was refused."""
+    was_meant = session.status is SessionStatus.SCHEDULED and session.attempt == attempt
+    return session.refused(reason, now) if was_meant else session
 
 
 def _is_on(alive: dict[str, Node], session: Session) -> bool:

@@ -45,4 +45,7 @@ def parse_moment(written: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(written.strip())
     except ValueError:
         return now + parse_duration(written)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    try:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as err:
+        raise InvalidParametersError(f"{written[:100]!r} is beyond all calendars") from err

@@ -11,6 +11,9 @@ Edge = tuple[UUID, UUID]
 """A session, and one that it depends on."""
 
 
+DEEPEST = 100
+
+
 @dataclass(frozen=True, slots=True)
 class DependencyNode:
     """A session in the tree. What several depend on is spread out where it is first met, and named elsewhere."""
@@ -20,17 +23,20 @@ class DependencyNode:
 
 
 def dependency_tree(root: UUID, edges: Iterable[Edge], sessions: Mapping[UUID, Session]) -> DependencyNode:
-    """Return the tree below ``root``, parents by name; ends of edges that ``sessions`` lacks are left out."""
+    """Return the tree below ``root``, parents by name, at most DEEPEST levels.
+
+    Ends of edges that ``sessions`` lacks are left out.
+    """
     parents: defaultdict[UUID, list[Session]] = defaultdict(list)
     for child, parent in edges:
         if parent in sessions:
             parents[child].append(sessions[parent])
-    return _spread(sessions[root], parents, set())
+    return _spread(sessions[root], parents, set(), DEEPEST)
 
 
-def _spread(session: Session, parents: Mapping[UUID, list[Session]], seen: set[UUID]) -> DependencyNode:
-    if session.id in seen:
+def _spread(session: Session, parents: Mapping[UUID, list[Session]], seen: set[UUID], deepest: int) -> DependencyNode:
+    if session.id in seen or deepest == 0:
         return DependencyNode(session, ())
     seen.add(session.id)
     wanted = sorted(parents.get(session.id, ()), key=lambda parent: (parent.name, parent.created_at))
-    return DependencyNode(session, tuple(_spread(parent, parents, seen) for parent in wanted))
+    return DependencyNode(session, tuple(_spread(parent, parents, seen, deepest - 1) for parent in wanted))

@@ -13,9 +13,12 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     SelectionSetNode,
+    StringValueNode,
+    Visitor,
     parse,
     specified_rules,
     validate,
+    visit,
 )
 from graphql.validation import VariablesInAllowedPositionRule
 
@@ -108,6 +111,14 @@ class _Size:
     roots: int = 0
 
 
+class _NoNul(Visitor):
+    """Refuses text that no column of the database holds; JSON's own check does not see it inside a document."""
+
+    def enter_string_value(self, node: StringValueNode, *_: object) -> None:
+        if "\0" in node.value:
+            raise _refuse("A string holds a NUL character.")
+
+
 def _bounded(document: DocumentNode) -> None:
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     measured: dict[str, _Size] = {}
@@ -121,6 +132,7 @@ def _bounded(document: DocumentNode) -> None:
             raise _refuse(f"The document selects more than {MAX_FIELDS} fields.")
         if isinstance(node, OperationDefinitionNode) and size.roots > MAX_ROOTS:
             raise _refuse(f"The operation has more than {MAX_ROOTS} root fields.")
+    visit(document, _NoNul())
 
 
 def _size(

@@ -34,6 +34,20 @@ class SessionRow:
     project_name: str
     images: Once[ImagesByReference]
     parents: Once[ParentsByChild]
+    budget: "Budget"
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many dependencies one answer may still spell out: each is told again below each that depends on it."""
+
+    left: int = 10_000
+
+    def take(self, rows: int) -> None:
+        """Count rows. Raises InvalidParametersError when they are too many."""
+        self.left -= rows
+        if self.left < 0:
+            raise InvalidParametersError("the dependencies asked for are too many")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +110,15 @@ def _statuses(text: str | None) -> list[str] | None:
     return named
 
 
-def _rows(asked: Asked, page: SessionPage) -> list[SessionRow]:
+def _rows(asked: Asked, page: SessionPage, budget: Budget | None = None) -> list[SessionRow]:
+    shared = budget or Budget()
+
     async def load() -> ImagesByReference:
         return {(image.reference, image.architecture): image for image in await asked.images.images()}
 
     async def load_parents() -> ParentsByChild:
         edges, found = await asked.sessions.dependencies([session.id for session in page.sessions])
-        rows = {row.session.id: row for row in _rows(asked, found)}
+        rows = {row.session.id: row for row in _rows(asked, found, shared)}
         return {child: [rows[parent] for parent in parents if parent in rows] for child, parents in edges.items()}
 
     images, parents = Once(load), Once(load_parents)
@@ -114,6 +130,7 @@ def _rows(asked: Asked, page: SessionPage) -> list[SessionRow]:
             project_name=page.project_names[session.id],
             images=images,
             parents=parents,
+            budget=shared,
         )
         for session in page.sessions
     ]
@@ -133,7 +150,9 @@ def _occupied(row: SessionRow) -> dict[str, str]:
 
 
 async def _dependencies(row: SessionRow) -> list[SessionRow]:
-    return (await row.parents.get()).get(row.session.id, [])
+    found = (await row.parents.get()).get(row.session.id, [])
+    row.budget.take(len(found))
+    return found
 
 
 def _containers(row: SessionRow) -> list[KernelRow]:

@@ -1,5 +1,6 @@
 """REST: events of sessions and of background tasks, as server-sent events (text/event-stream)."""
 
+import time
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 from uuid import UUID
@@ -24,16 +25,18 @@ SEND_SECONDS = 30.0
 """How long a reader may take no byte until its stream is cut."""
 LOOK_SECONDS = 5.0
 """How often a stream without events is looked at: its client may have gone."""
+STREAM_SECONDS = 900.0
+"""How long a stream lives: its client comes back by itself, and is asked again who it is."""
 SERVER_CLOSE = "server_close"
 """The event that tells clients not to come back."""
 
 
 def _any_as_none(value: object) -> object:
-    return None if value in {"*", ""} else value
+    return None if value in ("*", "") else value
 
 
 def _scopes(value: object) -> object:
-    words = str(value).split(",")
+    words = [word.strip() for part in (value if isinstance(value, list) else [value]) for word in str(part).split(",")]
     return SCOPES if "*" in words else words
 
 
@@ -41,13 +44,18 @@ Scope = Annotated[str, Field(pattern=f"^({'|'.join(sorted(SCOPES))})$")]
 Anything = Annotated[str | None, BeforeValidator(_any_as_none)]
 
 
+_NAMES = AliasChoices("name", "sessionName", "session_name")
+_OWNERS = AliasChoices("ownerAccessKey", "owner_access_key")
+_GROUPS = AliasChoices("group", "groupName", "group_name")
+
+
 class FollowSessions(BaseModel):
     """What clients send; ``*`` means any."""
 
-    session_name: Anything = Field(None, validation_alias=AliasChoices("name", "sessionName"), max_length=256)
-    session_id: UUID | None = Field(None, validation_alias="sessionId")
-    owner_access_key: str | None = Field(None, validation_alias="ownerAccessKey", max_length=64)
-    group_name: Anything = Field(None, validation_alias=AliasChoices("group", "groupName"), max_length=256)
+    session_name: Anything = Field(None, validation_alias=_NAMES, max_length=256)
+    session_id: UUID | None = Field(None, validation_alias=AliasChoices("sessionId", "session_id"))
+    owner_access_key: str | None = Field(None, validation_alias=_OWNERS, max_length=64)
+    group_name: Anything = Field(None, validation_alias=_GROUPS, max_length=256)
     scope: Annotated[frozenset[Scope], BeforeValidator(_scopes)] = SCOPES
 
 
@@ -90,7 +98,8 @@ def _response(request: web.Request) -> AbstractAsyncContextManager[EventSourceRe
 
 async def _push(request: web.Request, stream: EventStream, response: EventSourceResponse) -> None:
     """Send events until the stream is over or the client has gone."""
-    while request.transport is not None:
+    until = time.monotonic() + STREAM_SECONDS
+    while request.transport is not None and time.monotonic() < until:
         event = await stream.next(LOOK_SECONDS)
         if event is not None:
             await _send(response, event)

@@ -124,7 +124,7 @@ async def create_session(request: web.Request) -> web.Response:
     session = made.session
     waits = made.created and not body.enqueue_only
     if waits:
-        limit = body.max_wait_seconds or LONGEST_WAIT_SECONDS
+        limit = min(body.max_wait_seconds or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         session = await service.wait_until_started(session.id, limit)
         if session.never_ran:
             raise SessionNotFoundError(f"session {session.name} ended before it ran: {session.status_info}")

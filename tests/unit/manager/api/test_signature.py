@@ -116,3 +116,11 @@ def test_a_missing_version_is_refused_as_a_missing_parameter() -> None:
 def test_the_protocol_version_follows_the_reported_manager_version() -> None:
     assert api_version("25.5.2") == "v8.20240915"
     assert api_version("26.9.6") == "v9.20250722"
+
+
+def test_bytes_that_are_no_text_can_be_signed_and_are_no_access_key() -> None:
+    request = SignedRequest("GET", "/", "now", "a\udcff", "\udcff", "v8.20240915")
+
+    assert sign(request, datetime(2026, 1, 1, tzinfo=UTC), "secret", "sha256")
+    with pytest.raises(InvalidAuthParametersError):
+        parse_authorization("BackendAI signMethod=HMAC-SHA256, credential=\udcff:0123456789abcdef")
