@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from tests.fakes.agents import FakeAgents
 from tests.fakes.nomad import FakeNomad
 from tests.integration.manager.conftest import seal
@@ -79,7 +81,7 @@ class Caller:
 
 def redis_at(port: int) -> Redis:
     """Return a client that connects when it is first used; at port 9 nobody listens."""
-    return Redis(host="127.0.0.1", port=port, socket_connect_timeout=1)
+    return Redis(host="127.0.0.1", port=port, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
 
 
 @asynccontextmanager

@@ -36,8 +36,8 @@ job "brief" {
         args    = ["-m", "http.server", "--bind", "127.0.0.1", "${NOMAD_PORT_web}"]
       }
       resources {
-        cpu    = 10
-        memory = 10
+        cpu    = 100
+        memory = 64
       }
     }
   }
