@@ -35,8 +35,10 @@ def _any_as_none(value: object) -> object:
     return None if value in ("*", "") else value
 
 
-def _scopes(value: object) -> object:
-    words = [word.strip() for part in (value if isinstance(value, list) else [value]) for word in str(part).split(",")]
+def _scopes(value: str | list[str]) -> object:
+    """Read one word, several joined by commas, or a repeated parameter; what is no text names no scope."""
+    parts = value if isinstance(value, list) else [value]
+    words = [word.strip() for part in parts for word in str(part).split(",")]
     return SCOPES if "*" in words else words
 
 
