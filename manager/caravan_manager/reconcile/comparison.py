@@ -9,7 +9,7 @@ from caravan_common.ids import job_id, session_of
 from caravan_common.nomad.client import JobState
 from caravan_common.states import SessionStatus
 from caravan_common.wire.agent import KernelState
-from caravan_manager.sessions.model import COMING_UP, Session
+from caravan_manager.sessions.model import COMING_UP, SessionState
 
 GRACE = timedelta(seconds=20)
 """A session that moved so recently may still be on its way into or out of Nomad."""
@@ -32,7 +32,7 @@ class Differences:
 
 
 def compare_with_nomad(
-    sessions: Sequence[Session], jobs: Sequence[JobState], ends: Ends, now: datetime, start_limit: timedelta
+    sessions: Sequence[SessionState], jobs: Sequence[JobState], ends: Ends, now: datetime, start_limit: timedelta
 ) -> Differences:
     """Find what differs between the sessions that hold nodes and Nomad's jobs.
 
@@ -71,7 +71,7 @@ def _is_over(session: UUID, ends: Ends, now: datetime) -> bool:
     return ended is not None and now - ended > GRACE
 
 
-def _has_vanished(session: Session, listed: Mapping[str, JobState], now: datetime) -> bool:
+def _has_vanished(session: SessionState, listed: Mapping[str, JobState], now: datetime) -> bool:
     """A session that was submitted must have a job that is not over."""
     if session.status is SessionStatus.SCHEDULED or now - session.status_changed <= GRACE:
         return False

@@ -26,8 +26,8 @@ from caravan_manager.nodes.agents import Agents
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node, missed_starts
-from caravan_manager.sessions import repository
-from caravan_manager.sessions.model import COMING_UP, ON_NODES, STARTING, Session
+from caravan_manager.sessions import repository, survey
+from caravan_manager.sessions.model import COMING_UP, ON_NODES, Session
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -117,7 +117,7 @@ class Sweeper:
         with LIST_JOBS:
             jobs = await self._nomad.list_jobs()
         async with self._moves.begin() as tx:
-            placed = await repository.list_by_status(tx, tuple(ON_NODES))
+            placed = await survey.list_states(tx, tuple(ON_NODES))
             live = [s for job in jobs if not job.is_over and (s := session_of(job.id)) is not None]
             ends = await repository.find_ends(tx, live)
         found = compare_with_nomad(placed, jobs, ends, self._moves.clock(), self._limits.start)
@@ -157,8 +157,7 @@ class Sweeper:
         """Have agents forget the kernels whose sessions are over or were placed anew, and find starts nobody told."""
         async with self._moves.begin() as tx:
             alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
-            starting = await repository.list_by_status(tx, tuple(STARTING))
-        awaited = {k.id: s.id for s in starting for k in s.kernels if k.status in STARTING}
+            awaited = await survey.list_awaited(tx)
         async with asyncio.TaskGroup() as group:
             for node in alive:
                 group.create_task(self._sweep_node(node, awaited))

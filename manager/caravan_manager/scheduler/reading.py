@@ -9,7 +9,7 @@ import structlog
 
 from caravan_common.errors import InvalidParametersError
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import NodeStatus, SessionStatus, SessionType
+from caravan_common.states import NodeStatus, SessionType
 from caravan_manager.db.engine import Transaction
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.model import Node, ScalingGroup
@@ -17,19 +17,20 @@ from caravan_manager.quotas import repository as quotas
 from caravan_manager.quotas.model import Holder, HolderKind
 from caravan_manager.scheduler.snapshot import Account, GroupView, KernelRequest, NodeView, SessionRequest, Snapshot
 from caravan_manager.sessions import repository as sessions
+from caravan_manager.sessions import survey
 from caravan_manager.sessions.durations import parse_duration
-from caravan_manager.sessions.model import Parent, Session
+from caravan_manager.sessions.model import Parent, QueuedSession
 from caravan_manager.sessions.repository import Holding
 
 log = structlog.get_logger()
 
-Waiting = dict[UUID, Session]
+Waiting = dict[UUID, QueuedSession]
 """The pending sessions by ID."""
 
 
 async def read_snapshot(tx: Transaction, now: datetime) -> tuple[Waiting, Snapshot]:
     """Return the pending sessions and the snapshot; one without a pending session has nothing else in it."""
-    pending = await sessions.list_by_status(tx, [SessionStatus.PENDING])
+    pending = await survey.list_queue(tx)
     if not pending:
         return {}, Snapshot(now, (), ())
     parents = await sessions.list_parents(tx, [session.id for session in pending])
@@ -37,7 +38,7 @@ async def read_snapshot(tx: Transaction, now: datetime) -> tuple[Waiting, Snapsh
     snapshot = Snapshot(
         taken_at=now,
         nodes=_nodes(await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value), holdings),
-        pending=tuple(_request(session, parents.get(session.id, ()), n) for n, session in enumerate(pending)),
+        pending=tuple(_request(session, parents.get(session.id, ())) for session in pending),
         groups=tuple(_group(group) for group in await nodes.list_scaling_groups(tx)),
         accounts=await _accounts(tx, pending, holdings),
     )
@@ -62,7 +63,9 @@ def _nodes(known: Iterable[Node], holdings: Iterable[Holding]) -> tuple[NodeView
     )
 
 
-async def _accounts(tx: Transaction, pending: Sequence[Session], holdings: Iterable[Holding]) -> tuple[Account, ...]:
+async def _accounts(
+    tx: Transaction, pending: Sequence[QueuedSession], holdings: Iterable[Holding]
+) -> tuple[Account, ...]:
     """Return the accounts of those who have sessions waiting."""
     limits = await quotas.list_quotas_of_keypairs(tx, sorted({s.access_key for s in pending}))
     limits += await quotas.list_quotas_of_users(tx, sorted({s.user_id for s in pending}))
@@ -102,21 +105,21 @@ def _pending_timeout(group: ScalingGroup) -> timedelta | None:
     return limit if limit > timedelta() else None
 
 
-def _request(session: Session, parents: Sequence[Parent], number: int) -> SessionRequest:
+def _request(session: QueuedSession, parents: Sequence[Parent]) -> SessionRequest:
     return SessionRequest(
         id=session.id,
-        sequence=number,
+        sequence=session.sequence,
         priority=session.priority,
         type=session.type,
         scaling_group=session.scaling_group,
         architecture=session.architecture,
-        volumes=frozenset(mount.volume for mount in session.mounts),
+        volumes=session.volumes,
         cluster_mode=session.cluster_mode,
         access_key=session.access_key,
         user=session.user_id,
         domain=session.domain_name,
         project=session.project_id,
-        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
+        kernels=tuple(KernelRequest(kernel, slots) for kernel, slots in session.kernels),
         pending_since=session.status_changed,
         starts_at=session.starts_at,
         parents=tuple(parents),

@@ -89,7 +89,7 @@ class SessionMount:
     @property
     def volume(self) -> str:
         """The volume's name on its storage proxy and on the nodes that have it."""
-        return self.host.partition(":")[2]
+        return volume_of(self.host)
 
     def to_json(self) -> dict[str, str]:
         """Return the form that the database keeps."""
@@ -115,6 +115,11 @@ class SessionMount:
             target=PurePosixPath(raw["target"]),
             permission=raw["permission"],
         )
+
+
+def volume_of(host: str) -> str:
+    """Return the volume of a folder host (``proxy:volume``)."""
+    return host.partition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,45 @@ class Checks:
 
     failed: tuple[tuple[str, str], ...]
     passed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """Where a session is on its way, and since when."""
+
+    id: UUID
+    status: SessionStatus
+    status_changed: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSession:
+    """A pending session as far as its place in the queue depends on it: none of the text that its user sent.
+
+    ``volumes`` are those of its folders, ``kernels`` the IDs and slots in the order of the session's kernels.
+    """
+
+    id: UUID
+    sequence: int
+    priority: int
+    type: SessionType
+    scaling_group: str
+    architecture: str
+    cluster_mode: ClusterMode
+    access_key: str
+    user_id: UUID
+    domain_name: str
+    project_id: UUID
+    volumes: frozenset[str]
+    kernels: tuple[tuple[UUID, ResourceSlots], ...]
+    status_info: str
+    status_data: dict[str, Any]
+    status_changed: datetime
+    starts_at: datetime | None = None
+
+    def waiting(self, info: str, checks: Checks, now: datetime) -> "QueuedSession":
+        """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
+        return replace(self, status_info=info, status_data=_checked(self.status_data, checks, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,17 +313,11 @@ class Session:
         """
         return kernel.cluster_hostname if self.attempt == 1 else f"{kernel.cluster_hostname}-{self.attempt}"
 
-    def waiting(self, info: str, checks: Checks, now: datetime) -> "Session":
-        """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
-        if self.status is not SessionStatus.PENDING:
-            return self
-        return replace(self, status_info=info, status_data=self._checked(checks, now))
-
     def cancelled(self, reason: str, checks: Checks, now: datetime) -> "Session":
         """Return the session that will never leave the queue. One that left it meanwhile stays as it is."""
         if self.status is not SessionStatus.PENDING:
             return self
-        told = replace(self, status_data=self._checked(checks, now))
+        told = replace(self, status_data=_checked(self.status_data, checks, now))
         return told._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
 
     def requeued(self, reason: str, new_ids: Sequence[UUID], now: datetime) -> "Session":
@@ -450,22 +488,23 @@ class Session:
             deadline=now + (self.batch_timeout or timedelta()) if limited else self.deadline,
         )
 
-    def _checked(self, checks: Checks, now: datetime) -> dict[str, Any]:
-        told: dict[str, Any] = self.status_data.get("scheduler", {})
-        scheduler = {
-            "failed_predicates": [{"name": name, "msg": message} for name, message in checks.failed],
-            "passed_predicates": [{"name": name} for name in checks.passed],
-            "msg": checks.failed[0][1] if checks.failed else "",
-            "retries": told.get("retries", 0) + 1,
-            "last_try": now.isoformat(),
-        }
-        return self.status_data | {"scheduler": scheduler}
-
     def _with_kernels(self, status: SessionStatus, now: datetime) -> "Session":
         return replace(self, kernels=tuple(kernel.moved(status, now) for kernel in self.kernels))
 
     def _replacing(self, changed: Kernel) -> "Session":
         return replace(self, kernels=tuple(changed if k.id == changed.id else k for k in self.kernels))
+
+
+def _checked(status_data: dict[str, Any], checks: Checks, now: datetime) -> dict[str, Any]:
+    told: dict[str, Any] = status_data.get("scheduler", {})
+    scheduler = {
+        "failed_predicates": [{"name": name, "msg": message} for name, message in checks.failed],
+        "passed_predicates": [{"name": name} for name in checks.passed],
+        "msg": checks.failed[0][1] if checks.failed else "",
+        "retries": told.get("retries", 0) + 1,
+        "last_try": now.isoformat(),
+    }
+    return status_data | {"scheduler": scheduler}
 
 
 def check_environ(environ: dict[str, str]) -> dict[str, str]:

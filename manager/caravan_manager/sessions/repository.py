@@ -53,6 +53,7 @@ from caravan_manager.sessions.model import (
     ON_NODES,
     Kernel,
     Parent,
+    QueuedSession,
     Session,
     SessionMount,
     SessionNotFoundError,
@@ -164,7 +165,7 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
 async def _with_kernels(tx: Transaction, rows: Sequence[AnyRow]) -> list[Session]:
     wanted = (
         select(kernels)
-        .where(kernels.c.session_id.in_([row.id for row in rows]))
+        .where(kernels.c.session_id == any_(_ids([row.id for row in rows])))
         .order_by(kernels.c.cluster_role, kernels.c.cluster_idx)
     )
     members: dict[UUID, list[Kernel]] = {row.id: [] for row in rows}
@@ -306,7 +307,7 @@ async def save(tx: Transaction, before: Session, after: Session) -> None:
             await tx.execute(kernels.update().where(kernels.c.id == now.id).values(**_kernel_values(now)))
 
 
-async def save_waits(tx: Transaction, waiting: Sequence[Session]) -> None:
+async def save_waits(tx: Transaction, waiting: Sequence[QueuedSession]) -> None:
     """Record why sessions wait, with one statement; those that left the queue meanwhile stay as they are."""
     statement = (
         sessions.update()
@@ -477,7 +478,10 @@ async def list_page(
 
 
 async def list_by_status(tx: Transaction, statuses: Sequence[SessionStatus], limit: int = 10_000) -> list[Session]:
-    """Return the sessions in any of the statuses, in the order in which they were submitted."""
+    """Return the sessions in any of the statuses, in the order in which they were submitted.
+
+    Whole rows, up to a MiB of text each: for statuses that few sessions are in. See :mod:`.survey` for the others.
+    """
     wanted = (
         select(sessions)
         .where(sessions.c.status.in_([status.value for status in statuses]))

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import Kernel, Session
+from caravan_manager.sessions.model import Kernel, QueuedSession, Session
 
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)
 LATER = BEGAN + timedelta(seconds=5)
@@ -59,6 +59,28 @@ def pending(kernels: int = 1, type_: SessionType = SessionType.BATCH) -> Session
         scheduled_at=None,
         terminated_at=None,
         kernels=members,
+    )
+
+
+def queued(session: Session, sequence: int = 1) -> QueuedSession:
+    return QueuedSession(
+        id=session.id,
+        sequence=sequence,
+        priority=session.priority,
+        type=session.type,
+        scaling_group=session.scaling_group,
+        architecture=session.architecture,
+        cluster_mode=session.cluster_mode,
+        access_key=session.access_key,
+        user_id=session.user_id,
+        domain_name=session.domain_name,
+        project_id=session.project_id,
+        volumes=frozenset(mount.volume for mount in session.mounts),
+        kernels=tuple((kernel.id, kernel.slots) for kernel in session.kernels),
+        status_info=session.status_info,
+        status_data=session.status_data,
+        status_changed=session.status_changed,
+        starts_at=session.starts_at,
     )
 
 

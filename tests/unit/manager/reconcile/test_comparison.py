@@ -17,7 +17,7 @@ from caravan_manager.reconcile.comparison import (
     left_on_node,
     missed_starts,
 )
-from caravan_manager.sessions.model import Session
+from caravan_manager.sessions.model import Session, SessionState
 
 NOW = LATER + timedelta(minutes=5)
 
@@ -26,7 +26,8 @@ START_LIMIT = timedelta(minutes=15)
 
 
 def compare(sessions: list[Session], jobs: list[JobState], ends: Ends, now: datetime) -> Differences:
-    return compare_with_nomad(sessions, jobs, ends, now, START_LIMIT)
+    states = [SessionState(session.id, session.status, session.status_changed) for session in sessions]
+    return compare_with_nomad(states, jobs, ends, now, START_LIMIT)
 
 
 def job(session: UUID, status: str = "running", *, stopped: bool = False) -> JobState:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from tests.unit.manager.sessions_made import LATER, SLOTS, pending, running, submitted
+from tests.unit.manager.sessions_made import LATER, SLOTS, pending, queued, running, submitted
 
 from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
@@ -136,13 +136,12 @@ def test_only_a_running_session_can_be_renamed() -> None:
 
 def test_the_reason_for_waiting_is_where_clients_look_for_it() -> None:
     checks = Checks((("concurrency", "no more than 1"),), ("dependencies",))
-    waiting = pending().waiting("predicate-checks-failed", checks, LATER)
+    waiting = queued(pending()).waiting("predicate-checks-failed", checks, LATER)
     assert waiting.status_info == "predicate-checks-failed"
     told = waiting.status_data["scheduler"]
     assert told["failed_predicates"] == [{"name": "concurrency", "msg": "no more than 1"}]
     assert (told["passed_predicates"], told["retries"]) == ([{"name": "dependencies"}], 1)
     assert waiting.waiting("predicate-checks-failed", checks, LATER).status_data["scheduler"]["retries"] == 2
-    assert submitted(pending()).waiting("x", checks, LATER).status_info == ""
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=B", "1A", "A\nB", "BACKENDAI_USER_UUID", "ÄRGER", "A.B"])

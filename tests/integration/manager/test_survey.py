@@ -1,0 +1,120 @@
+"""What looks at many sessions at once, on a real PostgreSQL: what it finds, and what it leaves unread."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import PurePosixPath
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, event, select
+from tests.integration.manager.conftest import Seed
+from tests.integration.manager.test_session_life import Manager, request
+from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
+from tests.unit.manager.sessions_made import pending, queued
+
+from caravan_common.states import ClusterMode, SessionStatus
+from caravan_manager.db.engine import Begin
+from caravan_manager.db.tables import sessions
+from caravan_manager.people.model import Principal
+from caravan_manager.scheduler.reading import read_snapshot
+from caravan_manager.sessions import repository, survey
+from caravan_manager.sessions.model import Session, SessionMount
+
+
+@pytest.fixture
+def statements() -> Generator[list[str], None, None]:
+    """The SQL that transactions sent."""
+    sent: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def mount(host: str) -> SessionMount:
+    folder = uuid4()
+    return SessionMount(folder.hex, folder, host, "user:1", PurePosixPath(), PurePosixPath(f"/{folder}"), "rw")
+
+
+async def add(begin: Begin, seed: Seed, **changes: object) -> Session:
+    session = replace(
+        pending(3),
+        name=uuid4().hex,
+        user_id=seed.user.user_id,
+        access_key=seed.user.access_key,
+        project_id=seed.project,
+        **changes,  # type: ignore[arg-type]
+    )
+    async with begin() as tx:
+        await repository.add(tx, session)
+    return session
+
+
+async def sequence(begin: Begin, session: Session) -> int:
+    async with begin() as tx:
+        number: int = (await tx.execute(select(sessions.c.sequence).where(sessions.c.id == session.id))).scalar_one()
+        return number
+
+
+async def test_the_queue_tells_what_a_place_depends_on(manager: Manager, seed: Seed) -> None:
+    await add(manager.begin, seed)
+    mounts = (mount("local:volume1"), mount("local:volume2"), mount("local:volume1"))
+    session = await add(manager.begin, seed, mounts=mounts, cluster_mode=ClusterMode.MULTI_NODE, priority=20)
+    async with manager.begin() as tx:
+        found = await survey.list_queue(tx)
+    assert found[0] == queued(session, await sequence(manager.begin, session))
+    assert found[0].sequence > found[1].sequence
+
+
+async def test_however_long_the_queue_is_its_bound_hides_no_higher_priority(manager: Manager, seed: Seed) -> None:
+    low, high, also_high = [await add(manager.begin, seed, priority=n) for n in (10, 30, 30)]
+    async with manager.begin() as tx:
+        assert [s.id for s in await survey.list_queue(tx, 2)] == [high.id, also_high.id]
+        assert [s.id for s in await survey.list_queue(tx)] == [high.id, also_high.id, low.id]
+
+
+async def test_a_place_in_the_queue_is_the_order_of_submission_in_each_snapshot(manager: Manager, seed: Seed) -> None:
+    early, late = [await add(manager.begin, seed, priority=n) for n in (10, 30)]
+    async with manager.begin() as tx:
+        _, before = await read_snapshot(tx, manager.clock())
+    await manager.moves.apply(late.id, lambda s, now: s.destroyed("user-requested", now))
+    async with manager.begin() as tx:
+        _, after = await read_snapshot(tx, manager.clock())
+    places = {request.id: request.sequence for request in before.pending}
+    assert places[early.id] < places[late.id]
+    assert [request.sequence for request in after.pending] == [places[early.id]]
+
+
+async def test_neither_the_queue_nor_the_sweep_reads_what_users_wrote(
+    manager: Manager, user: Principal, statements: list[str]
+) -> None:
+    await manager.add_node(cpu="1")
+    for name in ("runs", "waits"):
+        await manager.service.create(user, request(name))
+        await manager.scheduler.pass_once()
+    statements.clear()
+    async with manager.begin() as tx:
+        waiting, _ = await read_snapshot(tx, manager.clock())
+    assert len(waiting) == 1
+    await manager.sweeper.sweep_jobs()
+    await manager.sweeper.sweep_nodes()
+    text = ("startup_command", "bootstrap_script", "environ", "callback_url")
+    assert [statement for statement in statements if any(column in statement for column in text)] == []
+
+
+async def test_the_sweep_awaits_the_kernels_that_have_not_been_told_to_run(manager: Manager, seed: Seed) -> None:
+    await manager.add_node()
+    made = await add(manager.begin, seed)
+    async with manager.begin() as tx:
+        assert await survey.list_awaited(tx) == {}
+    await manager.scheduler.pass_once()
+    first, second, third = made.kernels
+    await manager.moves.apply(made.id, lambda s, now: s.kernel_started(first.id, "c0ffee", now))
+    async with manager.begin() as tx:
+        assert await survey.list_awaited(tx) == {second.id: made.id, third.id: made.id}
+        (state,) = await survey.list_states(tx, [SessionStatus.PREPARING])
+        assert (state.id, state.status_changed) == (made.id, manager.clock())
+        assert await survey.list_states(tx, [SessionStatus.RUNNING]) == []
