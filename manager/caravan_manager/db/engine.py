@@ -46,7 +46,7 @@ def database_url(section: DatabaseSection) -> URL:
     )
 
 
-def make_engine(section: DatabaseSection) -> AsyncEngine:
+def make_engine(section: DatabaseSection, statement_seconds: float = 30) -> AsyncEngine:
     """Make the engine; it connects when the first transaction begins."""
     return create_async_engine(
         database_url(section),
@@ -56,7 +56,11 @@ def make_engine(section: DatabaseSection) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=False,
-        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"application_name": "caravan-manager"}},
+        connect_args={
+            "timeout": 5,
+            "command_timeout": statement_seconds,
+            "server_settings": {"application_name": "caravan-manager"},
+        },
     )
 
 

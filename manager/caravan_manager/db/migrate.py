@@ -1,10 +1,12 @@
 """Brings the database to the newest schema, by Alembic. Managers that start together wait for each other."""
 
+import asyncio
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import make_engine
@@ -12,6 +14,9 @@ from caravan_manager.db.engine import make_engine
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x0CA8AFA2
 """The key of the advisory lock that one migration at a time holds."""
+LOOK_SECONDS = 0.2
+LONGEST_SECONDS = 3600
+"""How long one statement may take: an index of a large table."""
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -23,15 +28,26 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def _upgrade(connection: Connection) -> None:
-    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
     command.upgrade(alembic_config(connection), "head")
 
 
 async def upgrade(section: DatabaseSection) -> None:
-    """Run every migration that the database lacks, in one transaction."""
-    engine = make_engine(section)
+    """Run every migration that the database lacks, each in a transaction of its own."""
+    engine = make_engine(section, statement_seconds=LONGEST_SECONDS)
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
+            while not await _locked(connection):  # noqa: ASYNC110 - another process has it
+                await asyncio.sleep(LOOK_SECONDS)
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
+
+
+async def _locked(connection: AsyncConnection) -> bool:
+    """Take the lock, until the connection ends, if it is free.
+
+    Who waited inside a statement would keep a snapshot, and an index that is built concurrently waits for all of those.
+    """
+    taken = await connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": LOCK})
+    await connection.commit()
+    return bool(taken)

@@ -318,6 +318,7 @@ Index(
     postgresql_where=text(f"status not in {DEAD}"),
 )
 Index("ix_sessions_live", sessions.c.status, postgresql_where=text(f"status not in {DEAD}"))
+Index("ix_sessions_access_key_name_created_at", sessions.c.access_key, sessions.c.name, sessions.c.created_at)
 Index("ix_sessions_access_key_created_at", sessions.c.access_key, sessions.c.created_at)
 
 session_dependencies = Table(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Numeric,
+    ScalarSelect,
     Text,
     Uuid,
     and_,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
@@ -60,7 +62,10 @@ from caravan_manager.sessions.model import (
 )
 from caravan_manager.sessions.ports import ServicePort
 
-LIVE = sessions.c.status.not_in([status.value for status in DEAD])
+LIVE = sessions.c.status.not_in(
+    bindparam(None, sorted(status.value for status in DEAD), expanding=True, literal_execute=True)
+)
+"""Literal, so that a prepared statement's plan may use the indexes of live sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,19 +340,21 @@ async def get_for_update(tx: Transaction, session_id: UUID) -> Session:
 
 
 def _matching() -> Query:
-    kinds: list[ColumnElement[bool]] = [
-        sessions.c.id == parameter("by_id", Uuid()),
-        and_(LIVE, sessions.c.name == parameter("name", Text())),
-        sessions.c.name == parameter("name", Text()),
-        and_(LIVE, func.starts_with(sessions.c.name, parameter("name", Text()))),
-    ]
-    mine = or_(
-        sessions.c.access_key == parameter("access_key", Text()),
-        sessions.c.id == parameter("anybodys", Uuid()),
+    by_id, name = parameter("by_id", Uuid()), parameter("name", Text())
+    limit = parameter("limit", Integer())
+    own = sessions.c.access_key == parameter("access_key", Text())
+    named, begins = sessions.c.name == name, func.starts_with(sessions.c.name, name)
+    latest = sessions.c.created_at.desc()
+    # Each by an index of its own: a keypair may have had any number of sessions, and all of one name.
+    meant = union_all(
+        select(sessions.c.id).where(sessions.c.id == by_id, or_(own, sessions.c.id == parameter("anybodys", Uuid()))),
+        select(sessions.c.id).where(LIVE, own, named),
+        select(sessions.c.id).where(own, named).order_by(latest).limit(1),
+        select(sessions.c.id).where(LIVE, own, begins).order_by(latest).limit(limit),
     )
-    best = case(*[(kind, number) for number, kind in enumerate(kinds)], else_=len(kinds))
-    wanted = select(sessions, _KERNELS).where(mine, or_(*kinds)).order_by(best, sessions.c.created_at.desc())
-    return Query(wanted.limit(parameter("limit", Integer())))
+    best = case((sessions.c.id == by_id, 0), (and_(LIVE, named), 1), (named, 2), else_=3)
+    wanted = select(sessions, _KERNELS).where(sessions.c.id.in_(meant)).order_by(best, latest)
+    return Query(wanted.limit(limit))
 
 
 _MATCHING = _matching()
@@ -606,17 +613,22 @@ async def find_each(tx: Transaction, access_key: str, words: Sequence[str]) -> d
 
     A word that means nothing is absent.
     """
-    ids = {word: by_id for word in words if (by_id := _as_uuid(word)) is not None}
-    wanted = (
-        select(sessions.c.id, sessions.c.name)
-        .where(sessions.c.access_key == access_key, or_(sessions.c.id.in_(ids.values()), sessions.c.name.in_(words)))
-        .order_by(case((LIVE, 1), else_=0), sessions.c.created_at)
+    given = func.unnest(
+        literal(list(words), ARRAY(Text)), literal([_as_uuid(word) for word in words], ARRAY(Uuid))
+    ).table_valued("word", "by_id")
+    given = given.render_derived()
+    own, named = sessions.c.access_key == access_key, sessions.c.name == given.c.word
+    meant = func.coalesce(
+        _one_id(own, sessions.c.id == given.c.by_id),
+        _one_id(LIVE, own, named),
+        _one_id(own, named),
     )
-    rows = (await tx.execute(wanted)).all()
-    by_name = {row.name: row.id for row in rows}
-    known = {row.id for row in rows}
-    meant = {word: ids[word] if ids.get(word) in known else by_name.get(word) for word in words}
-    return {word: session for word, session in meant.items() if session is not None}
+    return {row.word: row.id for row in await tx.execute(select(given.c.word, meant.label("id"))) if row.id is not None}
+
+
+def _one_id(*conditions: ColumnElement[bool]) -> ScalarSelect[UUID]:
+    """Return the latest of the sessions for which the conditions hold, and of no more than that one."""
+    return select(sessions.c.id).where(*conditions).order_by(sessions.c.created_at.desc()).limit(1).scalar_subquery()
 
 
 async def list_overdue(tx: Transaction, now: datetime, limit: int = 1000) -> list[UUID]:

@@ -2,14 +2,17 @@
 
 import asyncio
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import make_engine
-from caravan_manager.db.migrate import upgrade
+from caravan_manager.db.migrate import alembic_config, upgrade
 from caravan_manager.db.tables import metadata
+
+INDEX = "ix_sessions_access_key_name_created_at"
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -25,3 +28,19 @@ async def test_the_migrations_make_the_tables_that_the_code_describes(database: 
 
 async def test_managers_that_start_together_migrate_once(database: DatabaseSection) -> None:
     await asyncio.gather(*[upgrade(database) for _ in range(4)])
+
+
+async def test_an_index_that_an_upgrade_left_half_made_is_made_anew(database: DatabaseSection) -> None:
+    engine = make_engine(database)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda c: command.downgrade(alembic_config(c), "0006"))
+        await connection.execute(text(f"create index {INDEX} on sessions (access_key)"))
+        await connection.execute(
+            text("update pg_index set indisvalid = false where indexrelid = to_regclass(:name)"), {"name": INDEX}
+        )
+        await connection.commit()
+    await upgrade(database)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(_differences) == []
+        assert await connection.scalar(text("select count(*) from pg_index where not indisvalid")) == 0
+    await engine.dispose()

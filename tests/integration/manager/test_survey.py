@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -40,14 +41,8 @@ def mount(host: str) -> SessionMount:
 
 
 async def add(begin: Begin, seed: Seed, **changes: object) -> Session:
-    session = replace(
-        pending(3),
-        name=uuid4().hex,
-        user_id=seed.user.user_id,
-        access_key=seed.user.access_key,
-        project_id=seed.project,
-        **changes,  # type: ignore[arg-type]
-    )
+    owned: dict[str, Any] = {"user_id": seed.user.user_id, "access_key": seed.user.access_key}
+    session = replace(pending(3), **(owned | {"name": uuid4().hex, "project_id": seed.project} | changes))
     async with begin() as tx:
         await repository.add(tx, session)
     return session

@@ -9,5 +9,6 @@ context.configure(
     target_metadata=metadata,
     compare_type=True,
     transactional_ddl=True,
+    transaction_per_migration=True,
 )
 context.run_migrations()
