@@ -211,6 +211,7 @@ nodes = Table(
     Column("volumes", ARRAY(String), nullable=False, server_default=text("'{}'")),
     _moment("first_contact", default=True),
     _moment("last_heartbeat", default=True),
+    _moment("said_at"),
     _moment("lost_at"),
 )
 

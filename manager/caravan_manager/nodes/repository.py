@@ -1,9 +1,9 @@
 """The SQL of nodes and scaling groups."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.slots import ResourceSlots
@@ -14,6 +14,8 @@ from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
 from caravan_manager.nodes.model import Node, ScalingGroup
 
+CLOCK_SET_BACK = timedelta(minutes=1)
+"""After so long without news an agent is believed whatever its clock says: somebody set it back."""
 FIELDS: Fields = {
     "id": text(nodes.c.name),
     "status": word(nodes.c.status, NodeStatus),
@@ -67,10 +69,16 @@ def _scaling_group(row: AnyRow) -> ScalingGroup:
     )
 
 
-async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
+def _is_news(at: datetime) -> ColumnElement[bool]:
+    """Whether nothing that the node's agent said later is recorded; compares the agent's clock with itself only."""
+    return or_(nodes.c.said_at.is_(None), nodes.c.said_at <= at)
+
+
+async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> bool:
     """Add the node, or bring it up to date: it is ALIVE. Its scaling group stays as an operator set it.
 
     A new node's group is made if nobody made it before; no domain may use it until an administrator says so.
+    False for a heartbeat that came late: the agent has said something since.
     """
     await tx.execute(insert(scaling_groups).values(name=beat.scaling_group).on_conflict_do_nothing())
     fresh = {
@@ -83,22 +91,28 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> None:
         "images": beat.images,
         "volumes": beat.volumes,
         "last_heartbeat": func.now(),
+        "said_at": beat.at,
         "lost_at": None,
     }
     new = insert(nodes).values(name=beat.name, node_id=UUID(beat.node), scaling_group=beat.scaling_group, **fresh)
     came_back = case((nodes.c.status != NodeStatus.ALIVE.value, func.now()), else_=nodes.c.status_changed)
     # A node that was built anew keeps its name and has a new ID in Nomad.
-    await tx.execute(
+    done = await tx.execute(
         new.on_conflict_do_update(
-            index_elements=["name"], set_=fresh | {"node_id": new.excluded.node_id, "status_changed": came_back}
+            index_elements=["name"],
+            set_=fresh | {"node_id": new.excluded.node_id, "status_changed": came_back},
+            where=or_(_is_news(beat.at), nodes.c.last_heartbeat < func.now() - CLOCK_SET_BACK),
         )
     )
+    return done.rowcount == 1
 
 
-async def mark(tx: Transaction, node_id: UUID, status: NodeStatus) -> None:
-    """Set the status of one node."""
+async def record_stop(tx: Transaction, node_id: UUID, at: datetime) -> None:
+    """Mark a node TERMINATED whose agent stopped; not when one was heard since, which is another process there."""
     await tx.execute(
-        update(nodes).where(nodes.c.node_id == node_id).values(status=status.value, status_changed=func.now())
+        update(nodes)
+        .where(nodes.c.node_id == node_id, _is_news(at))
+        .values(status=NodeStatus.TERMINATED.value, status_changed=func.now(), said_at=at)
     )
 
 

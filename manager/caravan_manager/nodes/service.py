@@ -3,9 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from caravan_common.errors import ForbiddenError
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import NodeStatus
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin
@@ -13,6 +14,8 @@ from caravan_manager.nodes import repository
 from caravan_manager.nodes.model import Node, NodeNotFoundError, ScalingGroup
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.repository import occupied_by_node
+
+log = structlog.get_logger()
 
 
 class NodesService:
@@ -22,14 +25,16 @@ class NodesService:
         self._begin = begin
 
     async def heard(self, beat: NodeHeartbeat) -> None:
-        """Record what an agent says of its node."""
+        """Record what an agent says of its node, unless it has said something since."""
         async with self._begin() as tx:
-            await repository.record_heartbeat(tx, beat)
+            is_news = await repository.record_heartbeat(tx, beat)
+        if not is_news:
+            log.info("node.late_heartbeat", node=beat.name, said_at=beat.at)
 
     async def stopped(self, event: NodeStopped) -> None:
-        """Record that an agent stopped in order."""
+        """Record that an agent stopped in order, unless a later process on the node was heard before this came."""
         async with self._begin() as tx:
-            await repository.mark(tx, UUID(event.node), NodeStatus.TERMINATED)
+            await repository.record_stop(tx, UUID(event.node), event.at)
 
     async def mark_lost(self, silent_since: datetime) -> list[str]:
         """Mark as LOST the nodes that were silent for too long; returns their names."""
