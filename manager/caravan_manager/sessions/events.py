@@ -42,6 +42,8 @@ UNKNOWN_EXIT = -1
 LAST = frozenset({"session_terminated", "session_cancelled"})
 """After one of these nothing more is told of a session."""
 SCOPES = frozenset({"session", "kernel"})
+Subject = UUID | tuple[str | None, str] | None
+"""What a follower is after: one session, an access key's sessions of one name, or, as None, all that is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class SessionEvent:
     kernel: UUID | None = None
     cluster_role: str | None = None
     cluster_idx: int | None = None
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The subjects whose followers may want the event."""
+        return (None, self.session, (self.access_key, self.session_name))
 
     def to_json(self) -> dict[str, object]:
         """Return what clients get: ``sessionId, sessionName, ownerAccessKey, reason, exitCode``, and for a kernel's
@@ -90,6 +97,13 @@ class EventFilter:
     session_name: str | None = None
     access_key: str | None = None
     projects: frozenset[UUID] | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What all wanted events are about: each has it among its ``subjects``."""
+        if self.session is not None:
+            return self.session
+        return None if self.session_name is None else (self.access_key, self.session_name)
 
     def wants(self, event: SessionEvent) -> bool:
         """Whether the event is asked for, and the viewer may see it."""

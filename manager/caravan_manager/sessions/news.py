@@ -5,10 +5,14 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from caravan_manager.sessions import metrics
-from caravan_manager.sessions.events import EventFilter, SessionEvent
+from caravan_manager.sessions.events import EventFilter, SessionEvent, Subject
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 LONGEST_OUTBOX = 10_000
 """How many news wait for the other managers while Redis is away; then the oldest are dropped."""
@@ -75,7 +79,7 @@ class SessionNews:
 
     def __init__(self, longest_outbox: int = LONGEST_OUTBOX) -> None:
         self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._streams: set[EventStream] = set()
+        self._streams: defaultdict[Subject, set[EventStream]] = defaultdict(set)
         self._outbox: deque[News] = deque()
         self._longest_outbox = longest_outbox
         self._to_send = asyncio.Event()
@@ -98,8 +102,9 @@ class SessionNews:
             waiter.set()
         self.work.set()
         for event in news.events:
-            for stream in tuple(self._streams):
-                stream.offer(event)
+            for subject in event.subjects:
+                for stream in tuple(self._streams.get(subject, ())):
+                    stream.offer(event)
 
     async def to_send(self, most: int) -> list[News]:
         """Take the oldest news that the other managers do not have yet; waits until there is one."""
@@ -112,30 +117,33 @@ class SessionNews:
     async def following(self, session: UUID) -> AsyncGenerator[asyncio.Event, None]:
         """Give an event that is set at each move of the session; the waiter clears it."""
         waiter = asyncio.Event()
-        self._waiters[session].add(waiter)
-        try:
+        with _listed(self._waiters, session, waiter):
             yield waiter
-        finally:
-            self._waiters[session].discard(waiter)
-            if not self._waiters[session]:
-                del self._waiters[session]
 
     @contextmanager
     def streaming(self, wanted: EventFilter) -> Generator[EventStream, None, None]:
         """Give the events that are wanted, from now on."""
         stream = EventStream(wanted)
-        self._streams.add(stream)
-        metrics.STREAMS.inc()
-        try:
+        with _listed(self._streams, wanted.subject, stream), metrics.STREAMS.track_inprogress():
             yield stream
-        finally:
-            self._streams.discard(stream)
-            metrics.STREAMS.dec()
 
     def close_streams(self) -> None:
         """End all streams, because the process stops."""
-        for stream in self._streams:
-            stream.close()
+        for streams in self._streams.values():
+            for stream in streams:
+                stream.close()
+
+
+@contextmanager
+def _listed(index: defaultdict[Key, set[Item]], key: Key, item: Item) -> Generator[None, None, None]:
+    """Keep an item under its key while the block runs; a key without items goes."""
+    index[key].add(item)
+    try:
+        yield
+    finally:
+        index[key].discard(item)
+        if not index[key]:
+            del index[key]
 
 
 async def set_or_after(event: asyncio.Event, seconds: float) -> None:

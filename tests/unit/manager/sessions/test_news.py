@@ -1,6 +1,7 @@
 """News inside one process: who is told, in what order, and what a slow reader or a long outage costs."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import replace
 from uuid import uuid4
 
@@ -98,6 +99,37 @@ async def test_what_others_told_is_not_sent_back_and_a_long_outage_drops_the_old
     news.moved(told[0])
     async with asyncio.timeout(5):
         assert await more == told[:1]
+
+
+class Asked(EventFilter):
+    """A filter that counts how often it is asked."""
+
+    count = 0
+
+    def wants(self, event: SessionEvent) -> bool:
+        Asked.count += 1
+        return super().wants(event)
+
+
+async def test_those_who_follow_other_sessions_are_not_asked_about_an_event() -> None:
+    news, Asked.count = SessionNews(), 0
+    name, owner = SESSION.name, SESSION.access_key
+    with ExitStack() as stack:
+        for _ in range(5000):
+            stack.enter_context(news.streaming(Asked(ANYBODY, session=uuid4())))
+            stack.enter_context(news.streaming(Asked(ANYBODY, session_name="other", access_key=owner)))
+            stack.enter_context(news.streaming(Asked(ANYBODY, session_name=name, access_key="AKIAOTHER")))
+        wanted = (
+            Asked(ANYBODY),
+            Asked(ANYBODY, session=SESSION.id, session_name="other", access_key=owner),
+            Asked(ANYBODY, session_name=name, access_key=owner),
+        )
+        streams = [stack.enter_context(news.streaming(each)) for each in wanted]
+        news.heard(News(SESSION.id, (_event(),)))
+        assert Asked.count == len(wanted)
+        assert [await _read(stream) for stream in streams] == [["session_started"]] * len(wanted)
+    news.heard(News(SESSION.id, (_event(),)))
+    assert Asked.count == len(wanted)
 
 
 async def test_a_process_that_stops_closes_its_streams() -> None:
