@@ -30,6 +30,11 @@ class DockerError(CaravanError):
         super().__init__(message)
         self.docker_status = docker_status
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether Docker is at fault, or away, and not what it was asked for."""
+        return self.docker_status == 0 or self.docker_status >= 500
+
 
 class Engine:
     """Docker's API at a Unix socket. Connects when it is used; ``close`` when done."""

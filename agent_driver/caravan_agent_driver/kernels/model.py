@@ -17,6 +17,8 @@ class Phase(StrEnum):
     PREPARING = "preparing"
     FAILED = "failed"
     """The preparation failed; the same specification may be tried again."""
+    POSTPONED = "postponed"
+    """The preparation met an outage; it begins anew when the manager asks again."""
     PREPARED = "prepared"
     RUNNING = "running"
     TERMINATED = "terminated"
@@ -33,10 +35,11 @@ class Told(IntEnum):
     CLEANED = 3
 
 
-_ALIVE = frozenset({Phase.PREPARING, Phase.FAILED, Phase.PREPARED})
+_ALIVE = frozenset({Phase.PREPARING, Phase.FAILED, Phase.POSTPONED, Phase.PREPARED})
 _WIRE: dict[Phase, Literal["preparing", "prepared", "running", "terminated"]] = {
     Phase.PREPARING: "preparing",
     Phase.FAILED: "terminated",
+    Phase.POSTPONED: "preparing",
     Phase.PREPARED: "prepared",
     Phase.RUNNING: "running",
     Phase.TERMINATED: "terminated",
@@ -75,13 +78,13 @@ class Kernel:
         return KernelMoveError(f"kernel {self.kernel} is {self.phase} and cannot be {what}", kernel=str(self.kernel))
 
     def again(self, spec: KernelSpec, now: datetime) -> "Kernel":
-        """Take the specification a second time: a failed preparation begins anew, anything else stays as it is.
+        """Take the specification a second time: a preparation that failed begins anew, anything else stays as it is.
 
         A manager that died as it launched the session repeats the launch, maybe after the kernel's whole life, and
         maybe in other words: who has run stays as it is. Raises KernelMoveError when a kernel that has not is given
         another specification, or was cleaned.
         """
-        if self.phase is Phase.FAILED:
+        if self.phase in (Phase.FAILED, Phase.POSTPONED):
             return Kernel.new(spec, now)
         if self.started is not None:
             return self
@@ -106,6 +109,12 @@ class Kernel:
         if self.phase is not Phase.PREPARING:
             raise self._refuse("failed")
         return replace(self, phase=Phase.FAILED, reason=reason, touched=now)
+
+    def postponed(self, reason: str, now: datetime) -> "Kernel":
+        """The preparation met an outage, which says nothing about the kernel."""
+        if self.phase is not Phase.PREPARING:
+            raise self._refuse("postponed")
+        return replace(self, phase=Phase.POSTPONED, reason=reason, touched=now)
 
     def running(self, container: str, at: datetime) -> "Kernel":
         """The container runs since ``at``. Hearing it again is harmless.

@@ -21,6 +21,7 @@ from caravan_agent_driver.kernels.session_network import SessionNetwork
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.metrics import PREPARED
 from caravan_agent_driver.mounts.bind import BindMounts, below_home
+from caravan_agent_driver.outages import may_pass
 from caravan_agent_driver.tasks import Background
 from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
 from caravan_common.failpoints import FailpointPair
@@ -93,15 +94,17 @@ class Preparation:
     async def wait(self, kernel: UUID) -> None:
         """Return when the kernel is prepared. Raises PreparationFailedError with the reason, or UnavailableError."""
         known = await self._settled(kernel, self.wait_seconds)
+        _refuse_postponed(known)
         if known is None or known.phase not in (Phase.PREPARED, Phase.RUNNING):
             raise PreparationFailedError((known.reason if known else "") or f"kernel {kernel} is over")
 
     async def finish(self, kernel: UUID, seconds: float) -> None:
         """Return when the preparation is over, however far the kernel is by then: who asks again may come late.
 
-        Raises PreparationFailedError with the reason, or UnavailableError after so many seconds.
+        Raises PreparationFailedError with the reason, or UnavailableError at an outage or after so many seconds.
         """
         known = await self._settled(kernel, seconds)
+        _refuse_postponed(known)
         if known is not None and known.phase is Phase.FAILED:
             raise PreparationFailedError(known.reason)
 
@@ -129,24 +132,18 @@ class Preparation:
             if known is None or known.spec is None or known.phase is not Phase.PREPARING:
                 return
             began = time.perf_counter()
-            reason = await self._attempt(known.spec)
-            now = datetime.now(UTC)
+            after = _after(known, await self._attempt(known.spec), datetime.now(UTC))
             with PREPARED_WRITE:
-                await self.store.replace(known, known.prepared(now) if reason is None else known.failed(reason, now))
+                await self.store.replace(known, after)
         seconds = time.perf_counter() - began
-        PREPARED.labels("prepared" if reason is None else "failed").observe(seconds)
-        log.info("kernel.prepared", kernel=str(kernel), seconds=round(seconds, 4), problem=reason)
+        PREPARED.labels(after.phase.value).observe(seconds)
+        log.info("kernel.prepared", kernel=str(kernel), seconds=round(seconds, 4), problem=after.reason or None)
 
-    async def _attempt(self, spec: KernelSpec) -> str | None:
-        """Make everything; gives the reason when it cannot be made."""
-        folders, network = await asyncio.gather(
-            asyncio.to_thread(self._make, spec), self._connect(spec), return_exceptions=True
-        )
-        problem = folders or network
-        if problem is None or isinstance(problem, CaravanError | OSError):
-            return None if problem is None else str(problem)
-        log.error("kernel.preparation_crashed", kernel=str(spec.kernel), exc_info=problem)
-        return "the agent failed; its log says more"
+    async def _attempt(self, spec: KernelSpec) -> BaseException | None:
+        """Make everything; gives what went wrong. What is wrong for good goes before an outage."""
+        made = await asyncio.gather(asyncio.to_thread(self._make, spec), self._connect(spec), return_exceptions=True)
+        problems = sorted((problem for problem in made if problem is not None), key=may_pass)
+        return problems[0] if problems else None
 
     def _make(self, spec: KernelSpec) -> None:
         with FOLDERS:
@@ -162,3 +159,20 @@ class Preparation:
     def _is_complete(self, kernel: Kernel) -> bool:
         mounts = [] if kernel.spec is None else kernel.spec.mounts
         return self.scratch.is_complete(kernel.kernel, below_home(mounts))
+
+
+def _after(kernel: Kernel, problem: BaseException | None, now: datetime) -> Kernel:
+    """Return the kernel after an attempt: only what the node or the specification has for good is a failure."""
+    if problem is None:
+        return kernel.prepared(now)
+    if may_pass(problem):
+        return kernel.postponed(str(problem), now)
+    if isinstance(problem, CaravanError | OSError):
+        return kernel.failed(str(problem), now)
+    log.error("kernel.preparation_crashed", kernel=str(kernel.kernel), exc_info=problem)
+    return kernel.failed("the agent failed; its log says more", now)
+
+
+def _refuse_postponed(known: Kernel | None) -> None:
+    if known is not None and known.phase is Phase.POSTPONED:
+        raise UnavailableError(f"kernel {known.kernel} cannot be prepared now: {known.reason}")

@@ -27,7 +27,7 @@ def is_left_over(kernel: Kernel, now: datetime, limits: LimitsSection) -> bool:
     age = (now - kernel.touched).total_seconds()
     if kernel.phase is Phase.TERMINATED:
         return age > limits.leftover_seconds
-    return kernel.phase in (Phase.PREPARED, Phase.FAILED) and age > limits.orphan_seconds
+    return kernel.phase in (Phase.PREPARED, Phase.FAILED, Phase.POSTPONED) and age > limits.orphan_seconds
 
 
 @dataclass(frozen=True, slots=True)

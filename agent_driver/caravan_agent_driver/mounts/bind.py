@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from caravan_agent_driver.mounts import paths, syscalls
-from caravan_common.errors import CaravanError, InvalidParametersError
+from caravan_agent_driver.outages import may_pass
+from caravan_common.errors import CaravanError, InvalidParametersError, UnavailableError
 from caravan_common.ids import folder_path
 from caravan_common.mount_points import HOME, check_mount_point
 from caravan_common.wire.agent import Mount
@@ -66,7 +67,11 @@ class BindMounts:
 
     @contextmanager
     def _source(self, mount: Mount) -> Generator[int]:
-        """Open what is to be mounted. What goes wrong with it, or with mounting it, is the folder's error."""
+        """Open what is to be mounted. What goes wrong with it, or with mounting it, is the folder's error.
+
+        A folder that is not there, or leads elsewhere, is so until a person changes it: InvalidParametersError. One
+        whose volume does not answer may be there soon: UnavailableError.
+        """
         source_path = folder_path(mount.quota_scope, mount.folder)
         try:
             with (
@@ -76,4 +81,5 @@ class BindMounts:
             ):
                 yield source
         except (OSError, CaravanError) as err:
-            raise InvalidParametersError(f"cannot mount the folder {mount.name}: {err}", folder=mount.name) from err
+            kind = UnavailableError if may_pass(err) else InvalidParametersError
+            raise kind(f"cannot mount the folder {mount.name}: {err}", folder=mount.name) from err

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from caravan_agent_driver.mounts import syscalls
-from caravan_common.errors import InvalidParametersError
+from caravan_agent_driver.outages import may_pass
+from caravan_common.errors import CaravanError, InvalidParametersError, UnavailableError
 
 _STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -26,7 +27,10 @@ def opened_root(path: Path) -> Generator[int]:
 
 @contextmanager
 def opened_below(root: int, path: PurePosixPath) -> Generator[int]:
-    """Open the existing directory ``path`` below ``root``. Raises InvalidParametersError when it is none of that."""
+    """Open the existing directory ``path`` below ``root``.
+
+    Raises InvalidParametersError when it is none of that, UnavailableError when the disk cannot say.
+    """
     try:
         descriptor = syscalls.openat2(root, str(path), _DIRECTORY, _STRICT)
     except OSError as err:
@@ -69,7 +73,9 @@ def _step(directory: int, name: str, owner: tuple[int, int]) -> int:
         return syscalls.openat2(directory, name, _DIRECTORY, _STRICT)
 
 
-def _refused(path: PurePosixPath, err: OSError) -> InvalidParametersError:
+def _refused(path: PurePosixPath, err: OSError) -> CaravanError:
+    if may_pass(err):
+        return UnavailableError(f"{path}: {os.strerror(err.errno or 0)}")
     if err.errno in (errno.ELOOP, errno.EXDEV):
         return InvalidParametersError(f"{path} leads out of its folder or through a symbolic link")
     return InvalidParametersError(f"{path}: {os.strerror(err.errno or 0)}")

@@ -3,6 +3,7 @@
 | call | meaning |
 |-|-|
 | PUT /kernels/{kernel} (KernelSpec) → 202 | prepare the kernel; the same specification twice is harmless |
+| … ?wait=seconds → 204, 409, 503 | and answer when it is prepared, never can be, cannot be yet (ask again) |
 | DELETE /kernels/{kernel} → 204 | forget and clean the kernel; an unknown one is harmless |
 | GET /kernels/{kernel}/logs → text/plain | live, or saved after the end; 404 when there are none |
 | GET /kernels → KernelList | everything the agent holds, for the sweep |

@@ -40,7 +40,8 @@ class Agents(Protocol):
     async def prepare(self, url: str, spec: KernelSpec) -> None:
         """Have the agent prepare a kernel, and return when all that its container needs is there; twice is harmless.
 
-        Raises SpecRefusedError when it cannot be prepared, UnavailableError also when it takes too long: ask again.
+        Raises SpecRefusedError when it can never be prepared, UnavailableError also when it takes too long or the node
+        has an outage (Docker is away, a disk is full): ask again.
         """
         ...
 
@@ -71,7 +72,8 @@ class HttpAgents:
     async def prepare(self, url: str, spec: KernelSpec) -> None:
         """Have the agent prepare a kernel, and return when all that its container needs is there; twice is harmless.
 
-        Raises SpecRefusedError when it cannot be prepared, UnavailableError also when it takes too long: ask again.
+        Raises SpecRefusedError when it can never be prepared, UnavailableError also when it takes too long or the node
+        has an outage (Docker is away, a disk is full): ask again.
         """
         wanted = f"{url}/kernels/{spec.kernel}?wait={PREPARE_SECONDS}"
         await self._call("PUT", wanted, body=spec.model_dump_json().encode())
@@ -118,7 +120,7 @@ class HttpAgents:
         if answer.status == 404:
             raise LogNotFoundError("the agent holds nothing of it")
         if answer.status >= 400:
-            raise UnavailableError(f"the agent failed with status {answer.status}")
+            raise UnavailableError(f"the agent failed with status {answer.status}: {_complaint(content)}")
         return content
 
 

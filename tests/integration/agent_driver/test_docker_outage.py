@@ -1,12 +1,19 @@
 """Docker goes away from under the agent and comes back: what happened meanwhile is told, and health says so."""
 
-# ruff: noqa: ASYNC110 - a test may block, and it looks again and again
+# ruff: noqa: ASYNC110, ASYNC240 - a test may block, and it looks again and again
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
+
+from caravan_common.errors import UnavailableError
+from caravan_manager.nodes.agents import HttpAgents, SpecRefusedError
 
 pytestmark = pytest.mark.stack
 
@@ -103,12 +110,78 @@ async def test_a_log_is_followed_again_after_docker_was_out_of_reach(node, relay
             await asyncio.sleep(0.05)
 
 
-async def test_a_preparation_without_docker_fails_with_its_reason(node, relay) -> None:
-    await relay.cut()
+@asynccontextmanager
+async def _managers_side(node) -> AsyncIterator[HttpAgents]:
+    async with aiohttp.ClientSession() as client:
+        yield HttpAgents(client, node.config.api.token.get_secret_value())
+
+
+@asynccontextmanager
+async def _nothing_there(path: Path) -> AsyncIterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def _failing(path: Path) -> AsyncIterator[None]:
+    """A dockerd that answers each call with 500."""
+
+    async def fail(_: web.Request) -> web.Response:
+        return web.json_response({"message": "containerd is not there: it does not answer"}, status=500)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", fail)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(path)).start()
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("outage", [_nothing_there, _failing])
+async def test_a_preparation_waits_for_docker_and_is_done_when_the_manager_asks_again(node, relay, outage) -> None:
     spec = node.spec()
-    assert (await node.announce(spec))[0] == 202
+    async with _managers_side(node) as agents:
+        await relay.cut()
+        async with outage(relay.path):
+            for _ in range(2):
+                began = time.monotonic()
+                with pytest.raises(UnavailableError, match="does not answer"):
+                    await agents.prepare(node.url, spec)
+                assert time.monotonic() - began < 5, "the scheduler's pass waits for it"
+            (held,) = (await agents.kernels(node.url)).kernels
+            assert (held.kernel, held.state) == (spec.kernel, "preparing")
 
-    status, said = await node.hook("prepare", spec.kernel)
+        await relay.open()
+        await agents.prepare(node.url, spec)
 
-    assert status == 1
-    assert "does not answer" in said
+    await node.run(spec)
+    await node.until(spec.kernel, "kernel_started")
+
+
+async def test_a_folder_that_is_missing_is_refused_whatever_docker_does(node, relay) -> None:
+    mount, folder = node.folder("data")
+    folder.rmdir()
+    await relay.cut()
+
+    async with _managers_side(node) as agents:
+        with pytest.raises(SpecRefusedError, match="cannot mount the folder data"):
+            await agents.prepare(node.url, node.spec(mounts=[mount]))
+
+
+async def test_a_preparation_that_waited_for_docker_is_forgotten_with_its_session(node, relay) -> None:
+    mount, folder = node.folder("data")
+    spec = node.spec(mounts=[mount])
+    async with _managers_side(node) as agents:
+        await relay.cut()
+        with pytest.raises(UnavailableError):
+            await agents.prepare(node.url, spec)
+        await relay.open()
+        await agents.forget(node.url, spec.kernel)
+
+    terminated, _ = await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
+    assert "does not answer" in terminated.reason
+    assert await node.left_of(spec) == []
+    assert folder.is_dir()

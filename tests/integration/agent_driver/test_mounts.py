@@ -124,6 +124,21 @@ async def test_a_failed_preparation_can_be_tried_again(node) -> None:
     await node.prepare(spec)
 
 
+async def test_a_full_disk_is_waited_for(node) -> None:
+    scratches = node.config.state_dir / "scratches"
+    scratches.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(scratches)], check=True)
+    (scratches / "full").write_bytes(b"x" * 60 * 1024)
+    mount, _ = node.folder("data")
+    spec = node.spec(mounts=[mount], environ={"A": "x" * 16 * 1024})
+
+    status, problem = await node.announce(spec, wait="10")
+    assert (status, "No space left" in problem) == (503, True)
+    (scratches / "full").unlink()
+
+    assert await node.announce(spec, wait="10") == (204, "")
+
+
 async def test_a_mount_that_is_busy_is_taken_away_and_its_files_stay(node) -> None:
     mount, folder = node.folder("data")
     (folder / "precious").write_text("x")

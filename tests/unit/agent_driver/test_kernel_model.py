@@ -83,10 +83,10 @@ def test_an_earlier_container_or_one_after_the_end_is_refused(kernel) -> None:
         running.terminated("c2", 1, "x", LATER)
 
 
-@pytest.mark.parametrize("move", ["prepared", "failed", "unprepared", "cleaned"])
+@pytest.mark.parametrize("move", ["prepared", "failed", "postponed", "unprepared", "cleaned"])
 def test_a_running_kernel_makes_no_move_of_one_that_waits(kernel, move) -> None:
     running = kernel.prepared(NOW).running("c1", NOW)
-    arguments = ("why", LATER) if move == "failed" else (LATER,)
+    arguments = ("why", LATER) if move in ("failed", "postponed") else (LATER,)
 
     with pytest.raises(KernelMoveError):
         getattr(running, move)(*arguments)
@@ -95,6 +95,16 @@ def test_a_running_kernel_makes_no_move_of_one_that_waits(kernel, move) -> None:
 def test_the_same_specification_again_tries_a_failed_preparation_anew(kernel) -> None:
     assert kernel.failed("x", NOW).again(kernel.spec, LATER).phase is Phase.PREPARING
     assert kernel.prepared(NOW).again(kernel.spec, LATER) == kernel.prepared(NOW)
+
+
+def test_a_preparation_that_met_an_outage_is_no_end_and_begins_anew_when_it_is_asked_for(kernel) -> None:
+    postponed = kernel.postponed("Docker is away", NOW)
+
+    assert (postponed.wire().state, kernel.failed("x", NOW).wire().state) == ("preparing", "terminated")
+    assert _told(postponed) == []
+    again = postponed.again(kernel.spec, LATER)
+    assert (again.phase, again.reason) == (Phase.PREPARING, "")
+    assert postponed.abandoned("destroyed", LATER).reason == "Docker is away"
 
 
 def test_another_specification_of_a_prepared_kernel_is_refused(kernel, make_spec) -> None:
@@ -135,6 +145,7 @@ def test_events_are_replayed_from_the_oldest_change_of_a_kernel_that_is_not_over
 @pytest.mark.parametrize(
     ("phase", "age", "left_over"),
     [("running", 1e9, False), ("prepared", 700, False), ("prepared", 30_000, True), ("failed", 30_000, True),
+     ("postponed", 700, False), ("postponed", 30_000, True),
      ("terminated", 500, False), ("terminated", 700, True), ("cleaned", 1e6, False), ("preparing", 1e6, False)],
 )  # fmt: skip
 def test_a_kernel_is_left_over_when_its_clean_up_will_not_come(kernel, phase, age, left_over) -> None:
@@ -144,6 +155,7 @@ def test_a_kernel_is_left_over_when_its_clean_up_will_not_come(kernel, phase, ag
         "preparing": kernel,
         "prepared": prepared,
         "failed": kernel.failed("x", NOW),
+        "postponed": kernel.postponed("x", NOW),
         "running": running,
         "terminated": running.terminated("c", 0, "", NOW),
         "cleaned": kernel.abandoned("", NOW).cleaned(NOW),
