@@ -118,20 +118,9 @@ def new_session(
     """Return the PENDING session of a request. Raises InvalidParametersError when the resources cannot be."""
     if request.cluster_size != 1:
         raise InvalidParametersError("sessions of more than one container cannot be started yet")
-    slots = _slots(request, image)
-    session_id = new_id()
-    kernel = Kernel(
-        id=new_id(),
-        session_id=session_id,
-        cluster_role="main",
-        cluster_idx=1,
-        slots=slots,
-        status=SessionStatus.PENDING,
-        status_changed=now,
-        created_at=now,
-    )
+    main = _main_kernel(new_id(), new_id(), _slots(request, image), now)
     return Session(
-        id=session_id,
+        id=main.session_id,
         name=request.name,
         type=request.type,
         priority=request.priority,
@@ -145,26 +134,39 @@ def new_session(
         registry=image.registry,
         architecture=image.architecture,
         cluster_mode=request.cluster_mode,
-        requested_slots=slots,
-        resource_opts=_resource_opts(request, slots, image),
+        requested_slots=main.slots,
+        resource_opts=_resource_opts(request, main.slots, image),
         environ=request.environ,
         mounts=mounts,
         startup_command=request.startup_command if request.type is SessionType.BATCH else None,
         bootstrap_script=request.bootstrap_script,
         service_ports=choose_ports(image.labels, request.preopen_ports),
         callback_url=request.callback_url,
-        status=SessionStatus.PENDING,
+        status=main.status,
         status_info="",
         status_data={},
         status_changed=now,
-        status_history={SessionStatus.PENDING.value: now.isoformat()},
+        status_history={main.status.value: now.isoformat()},
         result=SessionResult.UNDEFINED,
         created_at=now,
         scheduled_at=None,
         terminated_at=None,
-        kernels=(kernel,),
+        kernels=(main,),
         starts_at=parse_moment(request.starts_at, now) if request.starts_at else None,
         batch_timeout=request.batch_timeout,
+    )
+
+
+def _main_kernel(session: UUID, kernel: UUID, slots: ResourceSlots, now: datetime) -> Kernel:
+    return Kernel(
+        id=kernel,
+        session_id=session,
+        cluster_role="main",
+        cluster_idx=1,
+        slots=slots,
+        status=SessionStatus.PENDING,
+        status_changed=now,
+        created_at=now,
     )
 
 
