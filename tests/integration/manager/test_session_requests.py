@@ -122,6 +122,7 @@ async def test_a_name_that_is_live_is_refused_or_reused_at_once(me: Caller, seed
             "sessionId": first["sessionId"],
             "sessionName": "train",
             "status": "PENDING",
+            "servicePorts": [],
             "service_ports": [],
             "created": False,
         },

@@ -131,16 +131,17 @@ async def create_session(request: web.Request) -> web.Response:
     status = session.status.value
     if waits and not session.has_settled:
         status = "TIMEOUT"
-    return json_response(
-        {
-            "sessionId": str(session.id),
-            "sessionName": session.name,
-            "status": status,
-            "servicePorts" if made.created else "service_ports": _service_ports(session),
-            "created": made.created,
-        },
-        status=201,
-    )
+    ports = _service_ports(session)
+    answer: dict[str, object] = {
+        "sessionId": str(session.id),
+        "sessionName": session.name,
+        "status": status,
+        "servicePorts": ports,
+        "created": made.created,
+    }
+    if not made.created:
+        answer["service_ports"] = ports  # Backend.AI's only name for them here, though its clients read the other one
+    return json_response(answer, status=201)
 
 
 def _service_ports(session: Session) -> list[dict[str, object]]:
