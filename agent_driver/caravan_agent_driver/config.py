@@ -58,9 +58,8 @@ class VolumeSection(Section):
 
 
 class LimitsSection(Section):
-    """How long and how much the agent keeps of kernels that are over, and how long it waits."""
+    """How long and how much the agent keeps of kernels that are over, and when it looks for them."""
 
-    prepare_wait_seconds: float = Field(default=60, gt=0)
     orphan_seconds: float = Field(default=6 * 3600, gt=0)
     """After this long a prepared kernel that never got a container is cleaned."""
     leftover_seconds: float = Field(default=600, gt=0)

@@ -1,7 +1,7 @@
-"""The hooks' client: tell the node's agent that a kernel is to be prepared or cleaned, and wait for its answer.
+"""The hooks' client: tell the node's agent that a kernel is to be cleaned, and wait for its answer.
 
-Run as ``python3 -I -S hook.py prepare|cleanup <kernel>`` with CARAVAN_AGENT_SOCKET. A kernel's start waits for it, so
-it imports nothing that it does not need at once. Exit status: 0 done, 1 refused or not reachable, 2 wrong usage.
+Run as ``python3 -I -S hook.py cleanup <kernel>`` with CARAVAN_AGENT_SOCKET. Each kernel that ends starts one, so it
+imports nothing that it does not need at once. Exit status: 0 done, 1 refused or not reachable, 2 wrong usage.
 """
 
 import os
@@ -15,11 +15,11 @@ ANSWER_SECONDS = 120.0
 LONGEST_PAUSE = 1.0
 
 
-def ask(path: str, action: str, kernel: str) -> tuple[int, bytes]:
-    """Send one request over the Unix socket at ``path``; gives the status and the body of the answer."""
+def ask(path: str, kernel: str) -> tuple[int, bytes]:
+    """Send the request over the Unix socket at ``path``; gives the status and the body of the answer."""
     body = os.fsencode(os.environ.get("NOMAD_ALLOC_DIR", ""))
     head = (
-        f"POST /hooks/{action}/{kernel} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
+        f"POST /hooks/cleanup/{kernel} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
         f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     with socket.socket(socket.AF_UNIX) as connection:
@@ -47,13 +47,13 @@ def message(body: bytes) -> str:
         return body.decode(errors="replace") or "the agent gave no reason"
 
 
-def insist(path: str, action: str, kernel: str) -> tuple[int, bytes]:
+def insist(path: str, kernel: str) -> tuple[int, bytes]:
     """Ask until the agent answers something else than 503, with growing pauses; bounded by REACH_SECONDS."""
     deadline = time.monotonic() + REACH_SECONDS
     pause = 0.02
     while True:
         try:
-            status, body = ask(path, action, kernel)
+            status, body = ask(path, kernel)
             if status != 503:
                 return status, body
         except OSError as err:
@@ -67,10 +67,10 @@ def insist(path: str, action: str, kernel: str) -> tuple[int, bytes]:
 def main(arguments: list[str]) -> int:
     """Run one hook."""
     path = os.environ.get("CARAVAN_AGENT_SOCKET")
-    if len(arguments) != 2 or arguments[0] not in ("prepare", "cleanup") or not path:
-        print("usage: CARAVAN_AGENT_SOCKET=… hook.py prepare|cleanup <kernel>", file=sys.stderr)  # noqa: T201
+    if len(arguments) != 2 or arguments[0] != "cleanup" or not path:
+        print("usage: CARAVAN_AGENT_SOCKET=… hook.py cleanup <kernel>", file=sys.stderr)  # noqa: T201
         return 2
-    status, body = insist(path, *arguments)
+    status, body = insist(path, arguments[1])
     if 200 <= status < 300:
         return 0
     print(message(body), file=sys.stderr)  # noqa: T201 - Nomad shows a task's stderr

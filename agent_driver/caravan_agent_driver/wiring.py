@@ -58,14 +58,7 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
     network = SessionNetwork(SessionNetworks(engine, config.cluster, config.network_pool, SUBNET_PREFIX), store)
     logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(container_log, engine), background)
     mounts = BindMounts(volumes, (config.uid, config.gid))
-    preparation = Preparation(
-        store,
-        scratch,
-        mounts,
-        network,
-        background,
-        limits.prepare_wait_seconds,
-    )
+    preparation = Preparation(store, scratch, mounts, network, background)
     cleanup = Cleanup(store, engine, scratch, network, logs)
     watcher = Watcher(store, engine, logs, InsideMounts(store, engine, mounts), background)
     token = config.api.token.get_secret_value()
@@ -87,7 +80,7 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
                 tls=None if config.api.cert_file is None else _server_tls(config.api.cert_file),
             ),
             Listener(_metrics_door(), config.metrics.host, config.metrics.port),
-            Listener(hooks_door(preparation, cleanup), path=str(config.socket)),
+            Listener(hooks_door(cleanup), path=str(config.socket)),
         ),
     )
 

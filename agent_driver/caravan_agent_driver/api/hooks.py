@@ -1,22 +1,15 @@
-"""The hooks' door: a job's prestart and poststop tasks on this node. Only root can open the socket."""
+"""The hooks' door: a job's poststop task on this node. Only root can open the socket."""
 
 import os
 from pathlib import Path
 
 from aiohttp import web
 
-from caravan_agent_driver.api.kernels import CLEANUP, KERNEL, PREPARATION, kernel_of
+from caravan_agent_driver.api.kernels import CLEANUP, KERNEL, kernel_of
 from caravan_agent_driver.kernels.cleanup import Cleanup
-from caravan_agent_driver.kernels.preparation import Preparation
 from caravan_common.http import counted, problems
 
 routes = web.RouteTableDef()
-
-
-@routes.post(f"/hooks/prepare/{KERNEL}")
-async def prepare(request: web.Request) -> web.Response:
-    await request.app[PREPARATION].wait(kernel_of(request))
-    return web.Response(status=204)
 
 
 @routes.post(f"/hooks/cleanup/{KERNEL}")
@@ -28,9 +21,9 @@ async def cleanup(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def hooks_door(preparation: Preparation, cleanup: Cleanup) -> web.Application:
+def hooks_door(cleanup: Cleanup) -> web.Application:
     """Return the application of the Unix socket."""
     app = web.Application(middlewares=[counted("agent-hooks"), problems], client_max_size=64 * 1024)
-    app[PREPARATION], app[CLEANUP] = preparation, cleanup
+    app[CLEANUP] = cleanup
     app.add_routes(routes)
     return app

@@ -67,14 +67,13 @@ def check_spec(spec: KernelSpec, mounts: BindMounts, uid: int, gid: int) -> None
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Prepares kernels in the background; ``wait`` is what a kernel's prestart hook waits for."""
+    """Prepares kernels in the background; who announced one can wait for it."""
 
     store: KernelStore
     scratch: Scratch
     mounts: BindMounts
     network: SessionNetwork
     background: Background
-    wait_seconds: float
 
     async def request(self, spec: KernelSpec) -> None:
         """Take a specification and begin; the same one again is harmless.
@@ -91,30 +90,22 @@ class Preparation:
         if kernel.phase is Phase.PREPARING:
             self.background.spawn(self.prepare(kernel.kernel))
 
-    async def wait(self, kernel: UUID) -> None:
-        """Return when the kernel is prepared. Raises PreparationFailedError with the reason, or UnavailableError."""
-        known = await self._settled(kernel, self.wait_seconds)
-        _refuse_postponed(known)
-        if known is None or known.phase not in (Phase.PREPARED, Phase.RUNNING):
-            raise PreparationFailedError((known.reason if known else "") or f"kernel {kernel} is over")
-
     async def finish(self, kernel: UUID, seconds: float) -> None:
         """Return when the preparation is over, however far the kernel is by then: who asks again may come late.
 
         Raises PreparationFailedError with the reason, or UnavailableError at an outage or after so many seconds.
         """
-        known = await self._settled(kernel, seconds)
-        _refuse_postponed(known)
-        if known is not None and known.phase is Phase.FAILED:
-            raise PreparationFailedError(known.reason)
-
-    async def _settled(self, kernel: UUID, seconds: float) -> Kernel | None:
         try:
             async with asyncio.timeout(seconds):
-                return await self.store.wait(kernel, lambda k: k is not None and k.phase is not Phase.PREPARING)
+                known = await self.store.wait(kernel, lambda k: k is None or k.phase is not Phase.PREPARING)
         except TimeoutError as err:
-            what = "is still being prepared" if self.store.find(kernel) else "was not announced by the manager"
-            raise UnavailableError(f"kernel {kernel} {what} after {seconds:.0f} s") from err
+            raise UnavailableError(f"kernel {kernel} is still being prepared after {seconds:.0f} s") from err
+        if known is None:
+            raise UnavailableError(f"kernel {kernel} was removed as it was being prepared")
+        if known.phase is Phase.POSTPONED:
+            raise UnavailableError(f"kernel {kernel} cannot be prepared now: {known.reason}")
+        if known.phase is Phase.FAILED:
+            raise PreparationFailedError(known.reason)
 
     async def resume(self) -> None:
         """Go on where an earlier agent stopped: what was being prepared, and what a restart of the machine undid."""
@@ -171,8 +162,3 @@ def _after(kernel: Kernel, problem: BaseException | None, now: datetime) -> Kern
         return kernel.failed(str(problem), now)
     log.error("kernel.preparation_crashed", kernel=str(kernel.kernel), exc_info=problem)
     return kernel.failed("the agent failed; its log says more", now)
-
-
-def _refuse_postponed(known: Kernel | None) -> None:
-    if known is not None and known.phase is Phase.POSTPONED:
-        raise UnavailableError(f"kernel {known.kernel} cannot be prepared now: {known.reason}")

@@ -9,8 +9,8 @@
 | GET /kernels → KernelList | everything the agent holds, for the sweep |
 | GET /health → 200 | the agent's loops run |
 
-The hooks of a session's Nomad job use the Unix socket: ``POST /hooks/prepare/{kernel}`` answers 204 when the kernel
-may start, ``POST /hooks/cleanup/{kernel}`` answers 204 when nothing is left of it.
+The poststop task of a session's Nomad job uses the Unix socket: ``POST /hooks/cleanup/{kernel}`` answers 204 when
+nothing is left of the kernel.
 """
 
 from pathlib import PurePosixPath

@@ -4,6 +4,7 @@
 
 import asyncio
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -214,21 +215,26 @@ class Node:
         query = "" if wait is None else f"?wait={wait}"
         return await self.call("PUT", f"/kernels/{spec.kernel}{query}", spec.model_dump_json())
 
-    async def hook(self, action: str, kernel: UUID, alloc_dir: Path | None = None) -> tuple[int, str]:
-        """Run the hook as Nomad's raw_exec does; gives its exit status and what it said."""
+    async def clean(self, kernel: UUID, alloc_dir: Path | None = None) -> tuple[int, str]:
+        """Run the clean-up hook as Nomad's raw_exec does; gives its exit status and what it said."""
         environment = {"CARAVAN_AGENT_SOCKET": str(self.config.socket)}
         if alloc_dir is not None:
             environment["NOMAD_ALLOC_DIR"] = str(alloc_dir)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(hook.__file__), action, str(kernel),
+            sys.executable, "-I", "-S", str(hook.__file__), "cleanup", str(kernel),
             env=environment, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, said = await process.communicate()
         return process.returncode or 0, said.decode()
 
     async def prepare(self, spec: KernelSpec) -> None:
-        assert (await self.announce(spec))[0] == 202
-        assert await self.hook("prepare", spec.kernel) == (0, "")
+        assert await self.announce(spec, wait="30") == (204, "")
+
+    async def until_prepared(self, spec: KernelSpec) -> None:
+        """Wait until the agent has prepared the kernel, without asking it to."""
+        async with asyncio.timeout(30):
+            while json.loads((await self.call("GET", "/kernels"))[1])["kernels"][0]["state"] != "prepared":
+                await asyncio.sleep(0.02)
 
     async def create(self, spec: KernelSpec, **host_config: Any) -> str:
         """Create the container that the compiled job's docker task would create."""

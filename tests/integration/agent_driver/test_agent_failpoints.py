@@ -77,15 +77,14 @@ async def _insist(node, method: str, path: str, body: str | None = None) -> None
 
 
 async def _live(node, spec: KernelSpec, *, removed_while_it_runs: bool) -> None:
-    await _insist(node, "PUT", f"/kernels/{spec.kernel}", spec.model_dump_json())
-    assert await node.hook("prepare", spec.kernel) == (0, "")
+    await _insist(node, "PUT", f"/kernels/{spec.kernel}?wait=30", spec.model_dump_json())
     container = await node.run(spec)
     if removed_while_it_runs:
         await node.until(spec.kernel, "kernel_started", seconds=START_SECONDS)
         await _insist(node, "DELETE", f"/kernels/{spec.kernel}")
     else:
         await node.engine.call("POST", f"/containers/{container}/wait")
-        assert await node.hook("cleanup", spec.kernel) == (0, "")
+        assert await node.clean(spec.kernel) == (0, "")
 
 
 async def _told_and_clean(node, spec: KernelSpec) -> list[str]:

@@ -26,7 +26,7 @@ async def test_a_kernel_lives_through_a_restart_of_the_agent_between_any_two_ste
 
     assert (await node.announce(spec))[0] == 202
     await node.restart()
-    assert await node.hook("prepare", spec.kernel) == (0, "")
+    await node.until_prepared(spec)
     await node.restart()
     container = await node.create(spec)
     await node.restart()
@@ -38,7 +38,7 @@ async def test_a_kernel_lives_through_a_restart_of_the_agent_between_any_two_ste
     await node.restart()
     await node.remove(container)
     await node.restart()
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
     await node.restart()
 
     await node.until(spec.kernel, *WHOLE_LIFE)
@@ -81,9 +81,9 @@ async def test_a_whole_life_while_the_agent_was_away_is_told_even_when_the_conta
 
 async def test_a_hook_waits_while_the_agent_is_restarted(node) -> None:
     spec = node.spec()
-    assert (await node.announce(spec))[0] == 202
+    await node.prepare(spec)
     await node.stop()
-    waiting = asyncio.create_task(node.hook("prepare", spec.kernel))
+    waiting = asyncio.create_task(node.clean(spec.kernel))
     await asyncio.sleep(0.5)
     assert not waiting.done()
 
@@ -104,7 +104,7 @@ async def test_mounts_that_a_restart_of_the_machine_undid_are_made_again(node) -
 
     await node.start()
 
-    assert await node.hook("prepare", spec.kernel) == (0, "")
+    await node.until_prepared(spec)
     await node.run(spec)
     await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     assert await node.log(spec.kernel) == "folder\n"
@@ -117,7 +117,7 @@ async def test_what_happened_while_redis_was_away_is_told_later_and_in_order(nod
     container = await node.run(spec)
     await node.engine.call("POST", f"/containers/{container}/wait")
     await node.remove(container)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
 
     await node.server.start()
 
@@ -129,7 +129,7 @@ async def test_what_was_not_told_survives_a_restart_of_the_agent(node) -> None:
     await node.server.stop()
     spec = node.spec(environ={"SECRET": "do-not-keep"})
     await node.prepare(spec)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
     record = node.config.state_dir / "kernels" / f"{spec.kernel}.json"
     assert "do-not-keep" not in record.read_text()
     await node.stop()

@@ -26,7 +26,7 @@ async def test_a_batch_kernel_is_prepared_runs_tells_logs_and_leaves_nothing(nod
     container = await node.run(spec)
     started, terminated = await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     await node.remove(container)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
     await node.until(spec.kernel, *WHOLE_LIFE)
 
     assert started.container == container
@@ -87,7 +87,7 @@ async def test_the_log_of_a_kernel_that_ends_at_once_and_is_removed_at_once_is_w
         container = await node.run(spec)
         await node.engine.call("POST", f"/containers/{container}/wait")
         await node.remove(container)
-        assert await node.hook("cleanup", spec.kernel) == (0, "")
+        assert await node.clean(spec.kernel) == (0, "")
         text = await node.log(spec.kernel)
         assert text.startswith("begin\n1\n")
         assert text.endswith("2000\nend\n")
@@ -101,7 +101,7 @@ async def test_what_could_not_be_followed_is_taken_from_nomads_folder(node, tmp_
     spec = node.spec()
     await node.prepare(spec)
 
-    assert await node.hook("cleanup", spec.kernel, tmp_path / "alloc") == (0, "")
+    assert await node.clean(spec.kernel, tmp_path / "alloc") == (0, "")
 
     assert await node.log(spec.kernel) == "from nomad\n"
 
@@ -110,8 +110,8 @@ async def test_a_kernel_that_never_ran_is_told_as_ended_without_an_exit_code(nod
     spec = node.spec()
     await node.prepare(spec)
 
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
 
     terminated, _ = await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
     assert (terminated.exit_code, terminated.reason) == (None, "the container was never started")
@@ -135,7 +135,7 @@ async def test_a_running_kernel_that_the_manager_deletes_is_killed_and_cleaned(n
 
 async def test_cleaning_an_unknown_kernel_is_harmless(node) -> None:
     assert (await node.call("DELETE", f"/kernels/{uuid4()}"))[0] == 204
-    assert await node.hook("cleanup", uuid4()) == (0, "")
+    assert await node.clean(uuid4()) == (0, "")
 
 
 async def test_an_announcement_that_waits_is_answered_when_the_container_can_be_made(node) -> None:
@@ -151,7 +151,7 @@ async def test_an_announcement_that_waits_is_answered_when_the_container_can_be_
     await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     assert await node.announce(spec, wait="30") == (204, "")  # a manager that was restarted asks late
     await node.remove(container)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
 
 
 async def test_an_announcement_that_waits_says_why_a_kernel_cannot_be_prepared(node) -> None:
@@ -164,17 +164,6 @@ async def test_an_announcement_that_waits_says_why_a_kernel_cannot_be_prepared(n
     assert (status, "cannot mount the folder data" in json.loads(problem)["msg"]) == (409, True)
     assert (await node.announce(node.spec(), wait="61"))[0] == 400
     assert (await node.announce(node.spec(), wait="soon"))[0] == 400
-
-
-async def test_a_hook_waits_for_a_specification_that_comes_later(node) -> None:
-    spec = node.spec()
-    waiting = asyncio.create_task(node.hook("prepare", spec.kernel))
-    await asyncio.sleep(0.3)
-    assert not waiting.done()
-
-    assert (await node.announce(spec))[0] == 202
-
-    assert await waiting == (0, "")
 
 
 async def test_the_same_specification_twice_is_harmless_and_another_one_is_refused(node) -> None:
@@ -195,9 +184,9 @@ async def test_two_kernels_of_a_session_share_a_network_that_goes_with_the_last(
     names = [row["Name"] for row in await node.engine.call("GET", "/networks")]
     assert names.count(network_name(first.session)) == 1
 
-    assert await node.hook("cleanup", first.kernel) == (0, "")
+    assert await node.clean(first.kernel) == (0, "")
     assert network_name(first.session) in str(await node.left_of(second))
-    assert await node.hook("cleanup", second.kernel) == (0, "")
+    assert await node.clean(second.kernel) == (0, "")
 
     await node.until(second.kernel, "kernel_terminated", "kernel_cleaned")
     assert await node.left_of(second) == []

@@ -17,7 +17,7 @@ async def _output(node, spec) -> str:
     await node.engine.call("POST", f"/containers/{container}/wait")
     await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     await node.remove(container)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
     return await node.log(spec.kernel)
 
 
@@ -61,11 +61,10 @@ async def test_a_symbolic_link_in_a_sub_path_leads_nowhere(node) -> None:
     mount, folder = node.folder("data", subpath="link")
     (folder / "link").symlink_to("/etc")
     spec = node.spec(mounts=[mount])
-    assert (await node.announce(spec))[0] == 202
 
-    status, said = await node.hook("prepare", spec.kernel)
+    status, said = await node.announce(spec, wait="30")
 
-    assert status == 1
+    assert status == 409
     assert "cannot mount the folder data" in said
     assert "symbolic link" in said
 
@@ -75,11 +74,10 @@ async def test_a_symbolic_link_where_a_folder_is_to_be_mounted_leads_nowhere(nod
     inner, _ = node.folder("inner", target="/home/work/outer/link/etc")
     (outer_files / "link").symlink_to(tmp_path)
     spec = node.spec(mounts=[outer, inner])
-    assert (await node.announce(spec))[0] == 202
 
-    status, said = await node.hook("prepare", spec.kernel)
+    status, said = await node.announce(spec, wait="30")
 
-    assert (status, "symbolic link" in said) == (1, True)
+    assert (status, "symbolic link" in said) == (409, True)
     assert not (tmp_path / "etc").exists()
 
 
@@ -100,13 +98,12 @@ async def test_a_folder_that_does_not_exist_fails_the_preparation_and_the_reason
     mount, folder = node.folder("data")
     folder.rmdir()
     spec = node.spec(mounts=[mount])
-    assert (await node.announce(spec))[0] == 202
 
-    status, said = await node.hook("prepare", spec.kernel)
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    status, said = await node.announce(spec, wait="30")
+    assert await node.clean(spec.kernel) == (0, "")
 
     terminated, _ = await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
-    assert (status, "data" in said) == (1, True)
+    assert (status, "data" in said) == (409, True)
     assert terminated.exit_code is None
     assert "cannot mount the folder data" in terminated.reason
     assert await node.left_of(spec) == []
@@ -116,8 +113,7 @@ async def test_a_failed_preparation_can_be_tried_again(node) -> None:
     mount, folder = node.folder("data")
     folder.rmdir()
     spec = node.spec(mounts=[mount])
-    assert (await node.announce(spec))[0] == 202
-    assert (await node.hook("prepare", spec.kernel))[0] == 1
+    assert (await node.announce(spec, wait="30"))[0] == 409
 
     folder.mkdir()
 
@@ -147,7 +143,7 @@ async def test_a_mount_that_is_busy_is_taken_away_and_its_files_stay(node) -> No
     busy = node.config.state_dir / "scratches" / str(spec.kernel) / "work" / "data"
     holder = await asyncio.create_subprocess_exec("sleep", "60", cwd=busy)
     try:
-        assert await node.hook("cleanup", spec.kernel) == (0, "")
+        assert await node.clean(spec.kernel) == (0, "")
     finally:
         holder.kill()
         await holder.wait()
@@ -165,7 +161,7 @@ async def test_a_second_mount_over_the_first_is_taken_away_too(node) -> None:
     target = node.config.state_dir / "scratches" / str(spec.kernel) / "work" / "data"
     subprocess.run(["mount", "--bind", str(folder), str(target)], check=True)
 
-    assert await node.hook("cleanup", spec.kernel) == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
 
     assert (folder / "precious").read_text() == "x"
     await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
@@ -231,7 +227,7 @@ async def test_a_second_container_has_the_folder_outside_of_home_too(node) -> No
                 await asyncio.sleep(0.02)
         await node.engine.call("POST", f"/containers/{container}/stop", {"t": "5"})
         await node.remove(container)
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)
     assert await node.left_of(spec) == []
 
 
@@ -249,7 +245,7 @@ async def test_an_agent_that_was_away_mounts_what_a_container_waits_for(node) ->
     await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     assert await node.log(spec.kernel) == "content\n"
     await node.remove(container)
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)
 
 
 async def test_a_target_that_the_image_leads_elsewhere_ends_the_kernel_with_the_reason(node) -> None:
@@ -264,15 +260,14 @@ async def test_a_target_that_the_image_leads_elsewhere_ends_the_kernel_with_the_
     assert "symbolic link" in ended.reason
     assert "never" not in await node.log(spec.kernel)
     await node.remove(container)
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)
     assert await node.left_of(spec) == []
 
 
 async def test_a_folder_that_is_not_there_is_said_before_the_container_runs(node) -> None:
     data, _ = node.folder("data", target="/data", subpath="missing")
     spec = node.spec(startup_command="true", mounts=[data])
-    assert (await node.announce(spec))[0] == 202
-    status, said = await node.hook("prepare", spec.kernel)
-    assert status == 1
+    status, said = await node.announce(spec, wait="30")
+    assert status == 409
     assert "cannot mount the folder data" in said
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)

@@ -70,7 +70,7 @@ async def test_a_killed_agent_goes_on_where_it_was_and_a_stopped_one_says_goodby
         agent.kill()
         await agent.wait()
     async with _process(node, file, api) as agent:
-        assert await node.hook("prepare", spec.kernel) == (0, "")
+        await node.until_prepared(spec)
         container = await node.run(spec)
         await node.until(spec.kernel, "kernel_started")
         agent.kill()
@@ -80,7 +80,7 @@ async def test_a_killed_agent_goes_on_where_it_was_and_a_stopped_one_says_goodby
             while not any(event.type == "kernel_terminated" for event in await node.events(spec.kernel)):
                 await asyncio.sleep(0.05)
         await node.remove(container)
-        assert await node.hook("cleanup", spec.kernel) == (0, "")
+        assert await node.clean(spec.kernel) == (0, "")
         assert await node.log(spec.kernel) == "one\ntwo\n"
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{metrics}/metrics") as answer:
             assert "caravan_agent_events_total" in await answer.text()

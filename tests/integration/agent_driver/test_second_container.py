@@ -48,7 +48,7 @@ async def test_a_second_container_finds_the_folders_as_the_first_left_them(node)
     assert (started.container, ended.container, again.container) == (first, first, second)
     assert (folder / "runs").read_text() == "run\nrun\n"
     await ends(node, second)
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)
     types = [event.type for event in await node.events(spec.kernel)]
     assert types[3:] == ["kernel_terminated", "kernel_cleaned"]
     assert await node.left_of(spec) == []
@@ -73,5 +73,5 @@ async def test_an_agent_that_was_away_during_the_restart_finds_the_second_contai
     await ends(node, second)
     *_, ended = await node.until(spec.kernel, "kernel_started", "kernel_started", "kernel_terminated")
     assert ended.container == second
-    await node.hook("cleanup", spec.kernel)
+    await node.clean(spec.kernel)
     assert await node.left_of(spec) == []

@@ -35,7 +35,7 @@ async def _agent(socket, answer):
     await runner.cleanup()
 
 
-async def test_it_says_nothing_when_the_kernel_is_prepared_and_names_nomads_folder(tmp_path) -> None:
+async def test_it_says_nothing_when_the_kernel_is_clean_and_names_nomads_folder(tmp_path) -> None:
     asked = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -54,14 +54,14 @@ async def test_it_prints_the_reason_of_a_refusal(tmp_path) -> None:
         raise ConflictError("there is no folder")
 
     async with _agent(tmp_path / "s", answer):
-        assert await _run("prepare", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")) == (1, "there is no folder\n")
+        assert await _run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")) == (1, "there is no folder\n")
 
 
 async def test_it_waits_for_an_agent_that_is_not_there_yet(tmp_path) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=204)
 
-    waiting = asyncio.create_task(_run("prepare", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")))
+    waiting = asyncio.create_task(_run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")))
     await asyncio.sleep(0.3)
     assert not waiting.done()
     async with _agent(tmp_path / "s", answer):
@@ -75,19 +75,19 @@ async def test_it_asks_again_while_the_agent_cannot_answer(tmp_path) -> None:
         return web.Response(status=statuses.pop(0))
 
     async with _agent(tmp_path / "s", answer):
-        assert await _run("prepare", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")) == (0, "")
+        assert await _run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s")) == (0, "")
 
 
 def test_it_gives_up_in_the_end(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(hook, "REACH_SECONDS", 0.2)
 
-    status, body = hook.insist(str(tmp_path / "nowhere"), "prepare", KERNEL)
+    status, body = hook.insist(str(tmp_path / "nowhere"), KERNEL)
 
     assert status == 503
     assert b"cannot be reached" in body
 
 
-@pytest.mark.parametrize("arguments", [(), ("prepare",), ("explode", KERNEL), ("prepare", KERNEL, "x")])
+@pytest.mark.parametrize("arguments", [(), ("cleanup",), ("explode", KERNEL), ("cleanup", KERNEL, "x")])
 async def test_wrong_usage_is_said(arguments) -> None:
     status, said = await _run(*arguments, CARAVAN_AGENT_SOCKET="/nowhere")
 
@@ -112,7 +112,7 @@ async def test_it_starts_quickly(tmp_path) -> None:
     async with _agent(tmp_path / "s", answer):
         for _ in range(9):
             began = time.perf_counter()
-            await _run("prepare", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s"), PATH=os.environ["PATH"])
+            await _run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s"), PATH=os.environ["PATH"])
             durations.append(time.perf_counter() - began)
     print(f"hook, median of 9: {sorted(durations)[4] * 1000:.0f} ms")
     assert min(durations) < 0.25
