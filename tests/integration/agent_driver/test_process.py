@@ -63,7 +63,7 @@ async def test_a_killed_agent_goes_on_where_it_was_and_a_stopped_one_says_goodby
     file = tmp_path / "agent.toml"
     file.write_text(_toml(node.config, api, metrics))
     mount, _ = node.folder("data")
-    spec = node.spec(startup_command="echo one; sleep 4; echo two; exit 6", mounts=[mount])
+    spec = node.spec(startup_command="echo one; sleep 2; echo two; exit 6", mounts=[mount])
 
     async with _process(node, file, api) as agent:
         assert (await node.announce(spec))[0] == 202
