@@ -185,6 +185,14 @@ async def database(migrated: DatabaseSection) -> DatabaseSection:
 
 
 @pytest.fixture
+async def own_database(postgres: DatabaseSection, database: DatabaseSection) -> AsyncGenerator[DatabaseSection, None]:
+    """A database for a test that changes the tables themselves."""
+    await _administer(postgres, f"CREATE DATABASE caravan_own TEMPLATE {database.name}")
+    yield postgres.model_copy(update={"name": "caravan_own"})
+    await _administer(postgres, "DROP DATABASE caravan_own WITH (FORCE)")
+
+
+@pytest.fixture
 async def begin(database: DatabaseSection) -> AsyncGenerator[Begin, None]:
     """Opens transactions in the test's database."""
     opened = Database(make_engine(database))

@@ -8,7 +8,7 @@ import importlib
 import json
 import pkgutil
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -535,7 +535,8 @@ async def world(
 async def _anew(world: World) -> World:
     """Return the world without any session, node or event."""
     async with world.begin() as tx:
-        await tx.execute(text("TRUNCATE sessions, kernels, nodes CASCADE"))
+        await tx.execute(text("DELETE FROM sessions"))  # and their kernels; a TRUNCATE takes four times as long
+        await tx.execute(text("DELETE FROM nodes"))
         await tx.execute(scaling_groups.update().values(scheduler_opts={}))
     await world.redis.flushall()
     fresh = World(world.begin, world.redis, world.streams, world.skeleton, world.user, world.monkeypatch)
@@ -561,37 +562,34 @@ async def _survive(world: World, journey: Journey, killer: Killer) -> list[str]:
     return left
 
 
-async def test_every_journey_ends_well_and_together_they_pass_every_place(world: World) -> None:
-    passed: set[str] = set()
-    for journey in JOURNEYS:
-        killer = Killer(None)
-        assert (journey.__name__, await _survive(world, journey, killer)) == (journey.__name__, [])
-        passed |= killer.passed
-    assert set(NAMES) - passed == set()
+async def _passed(world: World, journey: Journey) -> set[str]:
+    """Go on the journey, which must end well; returns the places that it passes."""
+    killer = Killer(None)
+    assert (journey.__name__, await _survive(world, journey, killer)) == (journey.__name__, [])
+    return killer.passed
 
 
-async def _deaths(world: World, journeys: Sequence[Journey], *, everywhere: bool) -> dict[str, list[str]]:
-    """Die once at each place: on every journey that passes it, or on the first one only. Returns what went wrong."""
-    problems: dict[str, list[str]] = {}
-    seen: set[str] = set()
-    for journey in journeys:
-        recorded = Killer(None)
-        await _survive(world, journey, recorded)
-        for name in sorted(recorded.passed if everywhere else recorded.passed - seen):
-            found = await _survive(world, journey, Killer(name))
-            if found:
-                problems[f"{journey.__name__}, {name}"] = found
-        seen |= recorded.passed
-    return problems
+async def _deaths(world: World, journey: Journey, names: set[str]) -> dict[str, list[str]]:
+    """Die at each of the places, once. Returns what went wrong."""
+    found = {name: await _survive(world, journey, Killer(name)) for name in sorted(names)}
+    return {f"{journey.__name__}, {name}": problems for name, problems in found.items() if problems}
 
 
 @pytest.mark.timeout(600)
-async def test_a_death_at_any_place_is_survived(world: World) -> None:
-    assert await _deaths(world, JOURNEYS, everywhere=False) == {}
+async def test_every_journey_ends_well_and_a_death_behind_any_act_is_survived(world: World) -> None:
+    """Together the journeys pass every place. What was done and is not recorded yet is what a death can lose."""
+    problems: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for journey in JOURNEYS:
+        fresh = await _passed(world, journey) - seen
+        problems |= await _deaths(world, journey, {name for name in fresh if not name.endswith(".before")})
+        seen |= fresh
+    assert problems == {}
+    assert set(NAMES) - seen == set()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("journey", JOURNEYS)
 async def test_a_death_at_any_place_of_any_journey_is_survived(world: World, journey: Journey) -> None:
-    assert await _deaths(world, [journey], everywhere=True) == {}
+    assert await _deaths(world, journey, await _passed(world, journey)) == {}

@@ -19,19 +19,19 @@ def _differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
 
-async def test_the_migrations_make_the_tables_that_the_code_describes(database: DatabaseSection) -> None:
-    engine = make_engine(database)
+async def test_the_migrations_make_the_tables_that_the_code_describes(own_database: DatabaseSection) -> None:
+    engine = make_engine(own_database)
     async with engine.connect() as connection:
         assert await connection.run_sync(_differences) == []
     await engine.dispose()
 
 
-async def test_managers_that_start_together_migrate_once(database: DatabaseSection) -> None:
-    await asyncio.gather(*[upgrade(database) for _ in range(4)])
+async def test_managers_that_start_together_migrate_once(own_database: DatabaseSection) -> None:
+    await asyncio.gather(*[upgrade(own_database) for _ in range(4)])
 
 
-async def test_an_index_that_an_upgrade_left_half_made_is_made_anew(database: DatabaseSection) -> None:
-    engine = make_engine(database)
+async def test_an_index_that_an_upgrade_left_half_made_is_made_anew(own_database: DatabaseSection) -> None:
+    engine = make_engine(own_database)
     async with engine.connect() as connection:
         await connection.run_sync(lambda c: command.downgrade(alembic_config(c), "0006"))
         await connection.execute(text(f"create index {INDEX} on sessions (access_key)"))
@@ -39,7 +39,7 @@ async def test_an_index_that_an_upgrade_left_half_made_is_made_anew(database: Da
             text("update pg_index set indisvalid = false where indexrelid = to_regclass(:name)"), {"name": INDEX}
         )
         await connection.commit()
-    await upgrade(database)
+    await upgrade(own_database)
     async with engine.connect() as connection:
         assert await connection.run_sync(_differences) == []
         assert await connection.scalar(text("select count(*) from pg_index where not indisvalid")) == 0
