@@ -17,7 +17,13 @@ pytestmark = pytest.mark.stack
 
 EXAMPLE = REPOSITORY / "examples" / "main-job"
 SMALL = ("-r", "cpu=1", "-r", "mem=256m")
-OTHERS = [version for version in PYTHONS if version != CLIENT_VERSION]
+NEWEST = max(PYTHONS, key=lambda version: [int(part) for part in version.split(".")])
+OTHERS = [
+    version if version == NEWEST else pytest.param(version, marks=pytest.mark.slow)
+    for version in PYTHONS
+    if version != CLIENT_VERSION
+]
+"""The newest has changed most; the older ones are in the long run only."""
 
 
 def _name(version: str, word: str) -> str:

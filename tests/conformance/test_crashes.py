@@ -13,6 +13,13 @@ from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
 
+MANAGER, AGENT = "caravan-manager", "caravan-agent"
+"""Each dies in one test of every run, and in both of the long one."""
+
+
+def _in_the_long_run(service: str) -> object:
+    return pytest.param(service, marks=pytest.mark.slow)
+
 
 def _kill(stack: Stack, service: str) -> None:
     """End a service of this stack as a crash does, and wait until Nomad runs it again."""
@@ -41,7 +48,7 @@ def _process(stack: Stack, service: str) -> int:
     return 0
 
 
-@pytest.mark.parametrize("service", ["caravan-manager", "caravan-agent"])
+@pytest.mark.parametrize("service", [MANAGER, _in_the_long_run(AGENT)])
 def test_a_session_outlives_a_crash_of_the(
     service: str, stack: Stack, user: User, image: str, leftovers: Leftovers
 ) -> None:
@@ -54,7 +61,7 @@ def test_a_session_outlives_a_crash_of_the(
     assert eventually(lambda: not leftovers.all())
 
 
-@pytest.mark.parametrize("service", ["caravan-manager", "caravan-agent"])
+@pytest.mark.parametrize("service", [_in_the_long_run(MANAGER), AGENT])
 def test_an_end_during_a_crash_is_not_missed(
     service: str, stack: Stack, user: User, image: str, leftovers: Leftovers
 ) -> None:
