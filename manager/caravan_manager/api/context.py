@@ -56,6 +56,11 @@ async def read_parameters(request: web.Request) -> dict[str, Any]:
     return _checked(merged | body)
 
 
+def is_connected(request: web.Request) -> bool:
+    """Say whether the client is still there; a handler goes on without it, so that what it began is done or not."""
+    return request.transport is not None and not request.transport.is_closing()
+
+
 def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
     """Refuse what no handler can take: NUL characters, which no text in the database holds."""
     if _has_nul(parameters):

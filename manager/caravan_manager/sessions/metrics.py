@@ -10,3 +10,4 @@ DROPPED = Counter(
     ["where"],
 )
 STREAMS = Gauge("caravan_session_event_streams", "Streams of events that are open")
+WAITERS = Gauge("caravan_session_waiters", "Requests that wait for a session to run")

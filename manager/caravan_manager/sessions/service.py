@@ -26,7 +26,7 @@ from caravan_manager.nodes.model import ScalingGroupNotFoundError
 from caravan_manager.people import repository as people
 from caravan_manager.people.model import Principal
 from caravan_manager.quotas import repository as quotas
-from caravan_manager.sessions import repository
+from caravan_manager.sessions import metrics, repository
 from caravan_manager.sessions.graph import DependencyNode, dependency_tree
 from caravan_manager.sessions.model import (
     Session,
@@ -55,6 +55,15 @@ CREATE = FailpointPair("manager.create.commit")
 RESTART = FailpointPair("manager.restart.commit")
 DESTROY = FailpointPair("manager.destroy.commit")
 STOP_NOW = FailpointPair("manager.destroy.nomad-stop")
+
+
+Stays = Callable[[], bool]
+"""Whether a caller still waits for the answer."""
+
+
+def forever() -> bool:
+    """Say that the caller stays."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +131,19 @@ class SessionsService:
         await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
         return session
 
-    async def wait_until_started(self, session_id: UUID, limit_seconds: float | None) -> Session:
+    async def wait_until_started(self, session_id: UUID, limit_seconds: float, stays: Stays = forever) -> Session:
         """Return the session as soon as it left the queue and its start-up, or as it is after ``limit_seconds``.
 
-        None waits for as long as the caller stays.
+        Ends at the next look, too, when the caller does not stay.
         """
         session = await self._get(session_id)
         try:
             async with asyncio.timeout(limit_seconds), self._moves.news.following(session_id) as news:
-                while not session.has_settled:
-                    await set_or_after(news, POLL_SECONDS)
-                    news.clear()
-                    session = await self._get(session_id)
+                with metrics.WAITERS.track_inprogress():
+                    while not session.has_settled and stays():
+                        await set_or_after(news, POLL_SECONDS)
+                        news.clear()
+                        session = await self._get(session_id)
         except TimeoutError:
             pass
         return session
@@ -205,10 +215,11 @@ class SessionsService:
         except IntegrityError as err:
             raise InvalidParametersError(f"you have a live session {name} already") from err
 
-    async def restart(self, principal: Principal, text: str) -> Session:
+    async def restart(self, principal: Principal, text: str, stays: Stays = forever) -> Session:
         """Replace the containers of a running session; what lies in its scratch and virtual folders stays.
 
-        Returns the session when it runs again, or as it is after RESTART_SECONDS. Raises SessionNotRunningError.
+        Returns the session when it runs again, or as it is after RESTART_SECONDS or when the caller does not stay.
+        Raises SessionNotRunningError.
         """
         session = await self._live(principal, text)
         log_it = partial(_audit, principal, "session.restart", session.id, {})
@@ -218,7 +229,7 @@ class SessionsService:
             await self._restarts.begin(recorded)
         except* CaravanError as errors:
             log.warning("restart.left_to_scheduler", session=str(session.id), error=str(errors.exceptions[0]))
-        return await self.wait_until_started(session.id, RESTART_SECONDS)
+        return await self.wait_until_started(session.id, RESTART_SECONDS, stays)
 
     async def change(self, principal: Principal, session_id: UUID, name: str | None, priority: int | None) -> Session:
         """Give a live session another name or priority; None keeps what it has. Only administrators may."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -84,6 +85,15 @@ def redis_at(port: int) -> Redis:
     return Redis(host="127.0.0.1", port=port, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
 
 
+class Server(TestServer):
+    """Serves as the manager does: a handler whose client goes away is not cancelled."""
+
+    __test__ = False
+
+    async def _make_runner(self, **options: Any) -> web.BaseRunner:
+        return web.AppRunner(self.app, **options | {"handler_cancellation": False})
+
+
 @asynccontextmanager
 async def serving_api(
     begin: Begin,
@@ -116,5 +126,5 @@ async def serving_api(
         limits=RateLimits(store, time.monotonic),
     )
     app = make_api(services, ManagerIdentity("i-test", "127.0.0.1:0", version), TrustedProxies(proxies))
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(Server(app)) as client:
         yield client

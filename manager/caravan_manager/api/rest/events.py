@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
-from caravan_manager.api.context import EVENTS, PRINCIPAL, read_parameters
+from caravan_manager.api.context import EVENTS, PRINCIPAL, is_connected, read_parameters
 from caravan_manager.sessions.events import SCOPES, SessionEvent
 from caravan_manager.sessions.following import EventsRequest
 from caravan_manager.sessions.news import EventStream
@@ -101,7 +101,7 @@ def _response(request: web.Request) -> AbstractAsyncContextManager[EventSourceRe
 async def _push(request: web.Request, stream: EventStream, response: EventSourceResponse) -> None:
     """Send events until the stream is over or the client has gone."""
     until = time.monotonic() + STREAM_SECONDS
-    while request.transport is not None and time.monotonic() < until:
+    while is_connected(request) and time.monotonic() < until:
         event = await stream.next(LOOK_SECONDS)
         if event is not None:
             await _send(response, event)

@@ -1,6 +1,7 @@
 """REST: sessions."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from caravan_common.errors import InvalidParametersError
 from caravan_common.http import json_response
 from caravan_common.states import ClusterMode, SessionStatus, SessionType
-from caravan_manager.api.context import PRINCIPAL, SESSIONS, read_parameters
+from caravan_manager.api.context import PRINCIPAL, SESSIONS, is_connected, read_parameters
 from caravan_manager.compiler.job import shm_bytes
 from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.graph import DependencyNode
@@ -125,7 +126,7 @@ async def create_session(request: web.Request) -> web.Response:
     waits = made.created and not body.enqueue_only
     if waits:
         limit = min(body.max_wait_seconds or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-        session = await service.wait_until_started(session.id, limit)
+        session = await service.wait_until_started(session.id, limit, partial(is_connected, request))
         if session.never_ran:
             raise SessionNotFoundError(f"session {session.name} ended before it ran: {session.status_info}")
     status = session.status.value
@@ -248,7 +249,8 @@ def _stats(ended: Session) -> dict[str, str]:
 @routes.patch("/session/{session}")
 async def restart_session(request: web.Request) -> web.Response:
     """Replace a running session's containers, and answer when it runs again."""
-    await request.app[SESSIONS].restart(request[PRINCIPAL], request.match_info["session"])
+    stays = partial(is_connected, request)
+    await request.app[SESSIONS].restart(request[PRINCIPAL], request.match_info["session"], stays)
     return web.Response(status=204)
 
 
