@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from requests import RequestException
 from caravan_common.errors import UnavailableError
 
 ANSWER_SECONDS = 5
+THREADS = 2
 LARGEST = 1000
 """How many instances of one service are read at most."""
 
@@ -40,13 +42,17 @@ class Catalog:
             port=parts.port or 8500,
             scheme=parts.scheme,
             token=os.environ.get("CONSUL_HTTP_TOKEN") or os.environ.get("CONSUL_TOKEN"),
+            connections_timeout=ANSWER_SECONDS,
         )
+        self._threads = ThreadPoolExecutor(
+            THREADS, thread_name_prefix="catalog"
+        )  # a silent Consul holds up nothing else
 
     async def tagged(self, tag: str) -> list[Instance]:
         """Return the instances of all services with this tag, by service and address. Raises UnavailableError."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await asyncio.to_thread(self._tagged, tag)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._tagged, tag)
         except (consul.ConsulException, RequestException, TimeoutError) as err:
             raise UnavailableError("Consul does not answer") from err
 

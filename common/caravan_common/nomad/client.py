@@ -7,6 +7,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -30,6 +31,9 @@ REFUSALS = frozenset({400, 413, 422})
 
 RESTART_SECONDS = 20
 """How long Nomad may take to end a container that is to be replaced."""
+THREADS = 16
+RESTARTS = 8
+"""How many containers are replaced at the same moment, in threads of their own: each waits for the old one's end."""
 
 
 class JobRefusedError(CaravanError):
@@ -92,6 +96,8 @@ class NomadCluster:
             timeout=10,
             verify=True,
         )
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nomad")  # a silent Nomad holds up nothing else
+        self._restarts = ThreadPoolExecutor(RESTARTS, thread_name_prefix="nomad-restart")
 
     async def register(self, job: Job) -> None:
         """Register the job; doing it twice is doing it once. Raises JobRefusedError."""
@@ -120,7 +126,7 @@ class NomadCluster:
         listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
         for allocation in listed:
             if allocation["TaskGroup"] == group and allocation["ClientStatus"] == "running":
-                await self._ask(partial(self._restart, allocation["ID"]), unknown=None)
+                await self._ask(partial(self._restart, allocation["ID"]), unknown=None, threads=self._restarts)
 
     def _restart(self, allocation: str) -> None:
         self._client.client.allocation.request(
@@ -137,9 +143,11 @@ class NomadCluster:
         listed = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
         return ended_of(listed)
 
-    async def _ask(self, call: Callable[[], Any], *, unknown: Any = ...) -> Any:
+    async def _ask(
+        self, call: Callable[[], Any], *, unknown: Any = ..., threads: ThreadPoolExecutor | None = None
+    ) -> Any:
         try:
-            return await asyncio.to_thread(call)
+            return await asyncio.get_running_loop().run_in_executor(threads or self._threads, call)
         except URLNotFoundNomadException as err:
             if unknown is not ...:
                 return unknown

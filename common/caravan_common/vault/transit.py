@@ -7,6 +7,7 @@
 import asyncio
 import base64
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from requests import RequestException
 from caravan_common.errors import UnavailableError
 
 TIMEOUT_SECONDS = 5
+WAIT_SECONDS = 10
+"""How long one call may take, waiting for a thread included."""
+THREADS = 4
 
 
 class Transit:
@@ -26,6 +30,7 @@ class Transit:
         self._address = address
         self._token_file = token_file
         self._key = key
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vault")  # a silent Vault holds up nothing else
 
     async def encrypt(self, plaintext: str) -> str:
         """Return Vault's ciphertext of the text (``vault:v1:…``). Raises UnavailableError."""
@@ -48,6 +53,7 @@ class Transit:
             return answer
 
         try:
-            return await asyncio.to_thread(ask)
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         except (VaultError, RequestException, OSError) as err:
             raise UnavailableError("Vault does not answer; secrets of keypairs cannot be read now") from err
