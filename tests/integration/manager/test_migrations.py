@@ -27,7 +27,14 @@ async def test_the_migrations_make_the_tables_that_the_code_describes(own_databa
 
 
 async def test_managers_that_start_together_migrate_once(own_database: DatabaseSection) -> None:
+    engine = make_engine(own_database)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda c: command.downgrade(alembic_config(c), "base"))
+        await connection.commit()
     await asyncio.gather(*[upgrade(own_database) for _ in range(4)])
+    async with engine.connect() as connection:
+        assert await connection.run_sync(_differences) == []
+    await engine.dispose()
 
 
 async def test_an_index_that_an_upgrade_left_half_made_is_made_anew(own_database: DatabaseSection) -> None:
