@@ -26,7 +26,7 @@ job "session" {
       reconcile  = "keep_original"
     }
 
-    # Only Nomad's own log files are here; users' files are in the agent's scratch folders.
+    # Only the log of the clean-up is here; users' files are in the agent's scratch folders.
     ephemeral_disk {
       size = 64
     }
@@ -63,9 +63,11 @@ job "session" {
         memory = 64
       }
 
+      # The agent reads the container's log from Docker; Nomad's two processes that would copy it are not started.
       logs {
-        max_files     = 2
-        max_file_size = 10
+        disabled      = true
+        max_files     = 1
+        max_file_size = 1
       }
     }
 
