@@ -1,6 +1,7 @@
 """Turns news from the nodes and from Nomad into moves of sessions: in order for each session, many sessions at once."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -54,15 +55,21 @@ ALLOCATION = FailpointPair("manager.allocation.commit")
 
 
 async def retrying(name: str, act: Callable[[], Awaitable[None]], missed: asyncio.Event) -> None:
-    """Do ``act`` for ever; after each outage set ``missed``, and wait a little longer, up to a bound."""
+    """Do ``act`` for ever; after each outage set ``missed``, and wait a little longer, up to a bound.
+
+    An ``act`` that went well for longer than that has come through: the next outage is a new one.
+    """
     pause = FIRST_PAUSE_SECONDS
     while True:
+        began = time.monotonic()
         try:
             await act()
             pause = FIRST_PAUSE_SECONDS
         except* (RedisError, SQLAlchemyError, UnavailableError, OSError) as errors:
             log.warning("stream.broken", stream=name, error=str(errors.exceptions[0]), pause=pause)
             missed.set()
+            if time.monotonic() - began > LONGEST_PAUSE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
@@ -88,17 +95,31 @@ class AgentWatcher:
         await asyncio.gather(*[retrying(stream.key, partial(self._read, stream), missed) for stream in streams])
 
     async def _read(self, stream: Stream) -> None:
+        """Take up what was begun and not recorded, then handle what is new until Redis or the database goes away."""
+        await self._take_up(stream)
+        claimed_at = time.monotonic()
+        while True:
+            await self._read_from(stream, NEW)
+            if time.monotonic() - claimed_at > CLAIM_AFTER_MILLISECONDS / 1000:
+                await self._claim(stream)
+                claimed_at = time.monotonic()
+
+    async def _take_up(self, stream: Stream) -> None:
         try:
             await self._redis.xgroup_create(stream.key, GROUP, id="0", mkstream=True)
         except ResponseError as err:
             if "BUSYGROUP" not in str(err):
                 raise
+        await self._claim(stream)
+        while await self._read_from(stream, UNACKNOWLEDGED):
+            pass
+
+    async def _claim(self, stream: Stream) -> None:
+        """Handle entries that another consumer was given long ago and never did."""
         claimed: Any = await self._redis.xautoclaim(
             stream.key, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
         )
         await self._handle(stream, claimed[1])
-        if await self._read_from(stream, UNACKNOWLEDGED) == 0:
-            await self._read_from(stream, NEW)
 
     async def _read_from(self, stream: Stream, position: str) -> int:
         """Handle entries that are new, or that this consumer was given before it or its predecessor broke off."""

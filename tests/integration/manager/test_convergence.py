@@ -19,11 +19,11 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 from tests.fakes.agents import FakeAgents
+from tests.fakes.leader import FakeLeader
 from tests.fakes.nomad import FakeNomad
 from tests.integration.redis_server import RedisServer
 
 import caravan_manager
-from caravan_common.consul.leader import Leadership
 from caravan_common.errors import UnavailableError
 from caravan_common.failpoints import failpoint_names, observed
 from caravan_common.ids import job_id, session_of
@@ -177,11 +177,10 @@ class World:
         nodes = NodesService(self.begin)
         restarts = Restarts(moves, self.nomad, self.node)
         cluster = Cluster(self.nomad, self.node, Skeleton(self.skeleton), restarts)
-        leadership = Leadership("http://127.0.0.1:1", "key", "name")
         folders = VFoldersService(self.begin, {})
         self.process = Process(
             service=SessionsService(self.begin, moves, folders, self.node, self.nomad, lambda: self.now, restarts),
-            scheduler=Scheduler(self.begin, moves, cluster, leadership, 1),
+            scheduler=Scheduler(self.begin, moves, cluster, FakeLeader(), 1),
             sweeper=Sweeper(moves, self.nomad, self.node, nodes, LIMITS),
             agents=AgentWatcher(self.redis, self.streams, "manager", nodes, moves),
             nomad=NomadWatcher(None, "", "", moves),  # type: ignore[arg-type]
@@ -213,17 +212,22 @@ class World:
         if self.has_node and not self.silent_beats:
             await self.write(self._beat())
         await self.alive(self._read)
-        await self.alive(self.process.scheduler.pass_once)
+        await self.alive(self._schedule)
         await self.write(*self.node.live(self.nomad, self.now))
         await self.alive(self._read)
         await self.alive(self._follow_nomad)
         await self.alive(self.process.sweeper.sweep_jobs)
         await self.alive(self.process.sweeper.sweep_nodes)
 
+    async def _schedule(self) -> None:
+        await self.process.scheduler.pass_once()
+        await self.process.scheduler.settled()
+
     async def _read(self) -> None:
         self.monkeypatch.setattr(watcher, "BLOCK_MILLISECONDS", 1)
         for stream in (self.streams.nodes, self.streams.kernels):
-            await self.process.agents._read(stream)
+            await self.process.agents._take_up(stream)
+            await self.process.agents._read_from(stream, watcher.NEW)
 
     async def _follow_nomad(self) -> None:
         ended = [over for overs in self.nomad.allocations.values() for over in overs]
