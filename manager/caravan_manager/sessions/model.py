@@ -39,6 +39,8 @@ STARTING = frozenset(
 )
 COMING_UP = STARTING | {SessionStatus.RESTARTING}
 """A session in one of these will be RUNNING as soon as its containers are."""
+UNDER_WAY = STARTING | {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED}
+"""A session that came into one of these needs nothing from the scheduler, and gives no slot back."""
 MAX_REPLACED = 64
 """How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 

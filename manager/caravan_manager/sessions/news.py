@@ -22,10 +22,11 @@ LONGEST_STREAM = 1000
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """That a session moved, and the events that its move means."""
+    """That a session moved, the events that its move means, and whether it may give the scheduler something to do."""
 
     session: UUID
     events: tuple[SessionEvent, ...] = ()
+    is_work: bool = True
 
 
 class EventStream:
@@ -100,7 +101,8 @@ class SessionNews:
         """Tell everybody in this process what another told."""
         for waiter in self._waiters.get(news.session, ()):
             waiter.set()
-        self.work.set()
+        if news.is_work:
+            self.work.set()
         for event in news.events:
             for subject in event.subjects:
                 for stream in tuple(self._streams.get(subject, ())):
