@@ -143,7 +143,7 @@ def _containers(label: str, value: str | None = None) -> list[tuple[str, str]]:
         return []
     form = "{{.Id}} {{.State.StartedAt}}"
     seen = subprocess.run(["docker", "inspect", "-f", form, *listed], capture_output=True, text=True).stdout
-    return [(line.split()[0], line.split()[1]) for line in seen.splitlines()]
+    return [(line.split()[0], line.split()[1]) for line in seen.splitlines() if line]  # no line of one that is gone
 
 
 def _remove_containers() -> None:
