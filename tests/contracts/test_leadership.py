@@ -1,11 +1,13 @@
-"""Who leads, on the real Consul: one at a time, and after a crash the successor within seconds."""
+"""Who leads, on the real Consul and in memory: one at a time, and after a crash the successor within seconds."""
 
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+from tests.fakes.leader import FakeLeader, Holders
 
-from caravan_common.consul.leader import Leadership
+from caravan_common.consul.leader import Leader, Leadership
 from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
@@ -16,6 +18,19 @@ def consul(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of the stack's Consul, whose token is in the environment."""
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", stack.tokens.consul_management)
     return stack.layout.url(stack.layout.ports.consul_http)
+
+
+Make = Callable[[str, str], Leader]
+"""Makes a leader from a key and a name."""
+
+
+@pytest.fixture(params=["consul", "memory"])
+def make(request: pytest.FixtureRequest) -> Make:
+    if request.param == "memory":
+        holders: Holders = {}
+        return lambda key, name: FakeLeader(key, name, holders)
+    address: str = request.getfixturevalue("consul")
+    return lambda key, name: Leadership(address, key, name)
 
 
 async def test_a_successor_leads_within_seconds_and_its_predecessor_no_more(consul: str) -> None:
@@ -29,9 +44,9 @@ async def test_a_successor_leads_within_seconds_and_its_predecessor_no_more(cons
     await successor.release()
 
 
-async def test_another_waits_until_the_leader_gives_up(consul: str) -> None:
+async def test_another_waits_until_the_leader_gives_up(make: Make) -> None:
     key = f"caravan/leader/test-{uuid4()}"
-    leader, other = Leadership(consul, key, f"a-{uuid4()}"), Leadership(consul, key, f"b-{uuid4()}")
+    leader, other = make(key, f"a-{uuid4()}"), make(key, f"b-{uuid4()}")
     assert await leader.hold()
     assert not await other.hold()
     assert await leader.hold()

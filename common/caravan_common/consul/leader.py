@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import consul
@@ -24,12 +25,26 @@ SUCCEED = FailpointPair("leader.predecessor.consul-destroy")
 ACQUIRE = FailpointPair("leader.key.consul-acquire")
 
 TTL_SECONDS = 15
+ANSWER_SECONDS = 3
+"""How long Consul may take for one answer; the thread is not kept for longer by one that is silent."""
 FRESH_SECONDS = 2.0
 """How long Consul's answer is relied on: asking costs two round trips."""
-LOCK_DELAY_SECONDS = 10
+LOCK_DELAY_SECONDS = 15
 """How long nobody leads after a leader's session was lost: longer than what that leader may still carry out. Who gives
 the leadership up, or takes it over from a process that is gone, need not wait.
 """
+
+
+class Leader(Protocol):
+    """What may lead: at most one of those who wish to under one key does."""
+
+    async def hold(self) -> bool:
+        """Take or keep the leadership; says whether this one leads."""
+        ...
+
+    async def release(self) -> None:
+        """Give the leadership up, if it is held."""
+        ...
 
 
 class Leadership:
@@ -46,6 +61,7 @@ class Leadership:
             port=parts.port or 8500,
             scheme=parts.scheme,
             token=os.environ.get("CONSUL_HTTP_TOKEN") or os.environ.get("CONSUL_TOKEN"),
+            connections_timeout=ANSWER_SECONDS,
         )
         self._key = key
         self._name = name

@@ -5,7 +5,6 @@ may die between any two statements, and the next pass goes on from the record.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,8 +12,8 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from caravan_common.consul.leader import Leadership
-from caravan_common.errors import CaravanError
+from caravan_common.consul.leader import Leader
+from caravan_common.errors import UnavailableError
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobRefusedError, Nomad
@@ -29,6 +28,7 @@ from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents, SpecRefusedError
 from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
+from caravan_manager.scheduler.acts import Acts
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
@@ -40,13 +40,13 @@ from caravan_manager.sessions.restarts import Restarts
 
 log = structlog.get_logger()
 
-AT_ONCE = 16
-"""How many sessions are launched or stopped at the same moment."""
 ALIVE = NodeStatus.ALIVE.value
 PLAN_LIFETIME = timedelta(seconds=5)
 """How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
 STOP_AGAIN_SECONDS = 15
 """How long a stopped job may take before the stop is repeated."""
+DRAIN_SECONDS = 5
+"""How long a process that stops goes on with what it began."""
 
 
 PLACE = FailpointPair("manager.place.commit")
@@ -74,15 +74,19 @@ class Cluster:
     restarts: Restarts
 
 
+class NotLeadingError(UnavailableError):
+    """Another process may lead by now, and what was decided here may be out of date."""
+
+
 class Scheduler:
-    """The loop. :meth:`run` never ends by itself; one pass is :meth:`pass_once`."""
+    """The loop. :meth:`run` never ends by itself; one pass is :meth:`pass_once`, and what it began goes on beside."""
 
     def __init__(
         self,
         begin: Begin,
         moves: SessionMoves,
         cluster: Cluster,
-        leadership: Leadership,
+        leadership: Leader,
         interval_seconds: float,
     ) -> None:
         self._begin = begin
@@ -92,7 +96,7 @@ class Scheduler:
         self._interval = interval_seconds
         self._stopped_at: dict[UUID, datetime] = {}
         self._told: dict[UUID, tuple[object, ...]] = {}
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._acts = Acts(moves.news.work.set)
 
     async def run(self) -> None:
         """Do a pass whenever something moved, and every few seconds anyway, while this process leads."""
@@ -103,8 +107,10 @@ class Scheduler:
                     await self._guarded_pass()
                     await self._wait()
                 else:
+                    await self._acts.cancel()
                     await asyncio.sleep(self._interval)  # another leads and is woken; this one only asks now and then
         finally:
+            await self._acts.drain(DRAIN_SECONDS)
             await self._leadership.release()
 
     async def _guarded_pass(self) -> None:
@@ -124,12 +130,16 @@ class Scheduler:
             return
 
     async def pass_once(self) -> None:
-        """Place, launch, restart, time out and stop, once."""
+        """Place and time out once; begin to launch, to restart and to stop."""
         await self._place()
         await self._launch()
         await self._restart()
         await self._time_out()
         await self._stop()
+
+    async def settled(self) -> None:
+        """Return when what the passes began is over."""
+        await self._acts.settled()
 
     async def _place(self) -> None:
         began = self._moves.clock()
@@ -188,8 +198,8 @@ class Scheduler:
             of_image = labels.get((session.image, session.architecture), {})
             await self._launch_one(session, alive, Owner(*owners[session.id]), of_image)
 
-        await self._each(ready, launch)
-        await self._each([session for session in placed if not _is_on(alive, session)], self._requeue)
+        self._acts.begin("start", ready, launch)
+        self._acts.begin("start", [s for s in placed if not _is_on(alive, s)], self._requeue)
 
     async def _requeue(self, session: Session) -> None:
         """Put a session back whose node fell silent before the launch was recorded.
@@ -230,6 +240,9 @@ class Scheduler:
             await self._cluster.agents.prepare(url, spec)
 
     async def _register(self, job: Job) -> None:
+        """Tell Nomad, unless somebody else may be at it: preparing took its time."""
+        if not await self._leadership.hold():
+            raise NotLeadingError("another process may lead by now")
         with REGISTER:
             await self._cluster.nomad.register(job)
 
@@ -246,7 +259,7 @@ class Scheduler:
         """Go on with restarts that a process that died began."""
         async with self._begin() as tx:
             restarting = await sessions.list_by_status(tx, [SessionStatus.RESTARTING])
-        await self._each(restarting, self._cluster.restarts.resume)
+        self._acts.begin("restart", restarting, self._cluster.restarts.resume)
 
     async def _time_out(self) -> None:
         """Begin the end of batch sessions that have run for as long as they may."""
@@ -268,28 +281,12 @@ class Scheduler:
             if session.id not in self._stopped_at
             or (now - self._stopped_at[session.id]).total_seconds() > STOP_AGAIN_SECONDS
         ]
-        await self._each(due, self._stop_one)
+        self._acts.begin("stop", due, self._stop_one)
 
     async def _stop_one(self, session: Session) -> None:
         with STOP:
             await self._cluster.nomad.stop(job_id(session.id))
         self._stopped_at[session.id] = self._moves.clock()
-
-    async def _each(self, items: Iterable[Session], act: Callable[[Session], Awaitable[None]]) -> None:
-        """Act on each session, some at once; one that meets an outage stays as it is until the next pass."""
-
-        async def guarded(session: Session) -> None:
-            async with self._at_once:
-                try:
-                    await act(session)
-                except* CaravanError as errors:
-                    log.warning("session.not_moved", session=str(session.id), error=str(errors.exceptions[0]))
-                except* Exception:  # one session must not keep the others; the sweep ends what never starts
-                    log.exception("session.not_moved", session=str(session.id))
-
-        async with asyncio.TaskGroup() as group:
-            for item in items:
-                group.create_task(guarded(item))
 
 
 def _submitted(attempt: int, session: Session, now: datetime) -> Session:

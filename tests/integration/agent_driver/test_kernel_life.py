@@ -122,9 +122,7 @@ async def test_a_running_kernel_that_the_manager_deletes_is_killed_and_cleaned(n
     spec = node.spec(startup_command="echo hello; sleep 600")
     await node.prepare(spec)
     await node.run(spec)
-    async with asyncio.timeout(5):
-        while (await node.call("GET", f"/kernels/{spec.kernel}/logs"))[1] != "hello\n":  # it speaks after its start
-            await asyncio.sleep(0.05)
+    await node.until(spec.kernel, "kernel_started")
 
     assert (await node.call("DELETE", f"/kernels/{spec.kernel}"))[0] == 204
 

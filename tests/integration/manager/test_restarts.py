@@ -56,7 +56,7 @@ async def test_a_restart_is_over_when_the_new_container_runs(manager: Manager, u
 async def test_asking_again_asks_nomad_once(manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
     await running(manager, user)
     await asyncio.gather(*(restarting(manager, user, monkeypatch) for _ in range(4)))
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert len(manager.nomad.restarted) == 1
 
 
@@ -65,11 +65,11 @@ async def test_a_restart_that_a_dying_manager_only_recorded_is_asked_for_by_anot
 ) -> None:
     session = await running(manager, user)
     await manager.moves.apply(session.id, lambda s, now: s.restarting(now))
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert manager.nomad.restarted == []  # whoever recorded it is about to ask
     manager.clock.now += timedelta(seconds=6)
-    await manager.scheduler.pass_once()
-    await manager.scheduler.pass_once()
+    await manager.schedule()
+    await manager.schedule()
     assert len(manager.nomad.restarted) == 1
 
 
@@ -81,11 +81,11 @@ async def test_a_restart_that_may_have_been_asked_for_is_asked_for_again_only_wh
     del manager.agents.running[session.main_kernel.id]  # the old one is gone, the new one is being made
     for _ in range(3):
         manager.clock.now += timedelta(seconds=26)
-        await manager.scheduler.pass_once()
+        await manager.schedule()
     assert len(manager.nomad.restarted) == 1
     manager.agents.running[session.main_kernel.id] = "c0ffee"  # nobody heard the first time
     manager.clock.now += timedelta(seconds=26)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert len(manager.nomad.restarted) == 2
 
 
@@ -96,7 +96,7 @@ async def test_a_new_container_whose_start_nobody_told_is_found(
     await restarting(manager, user, monkeypatch)
     manager.agents.running[session.main_kernel.id] = "new"
     manager.clock.now += timedelta(seconds=26)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     after = await manager.session(session.id)
     assert (after.status, after.main_kernel.container_id) == (SessionStatus.RUNNING, "new")
     assert len(manager.nomad.restarted) == 1
@@ -111,10 +111,10 @@ async def test_a_restart_outlives_an_outage(
     away.silent = True
     await restarting(manager, user, monkeypatch)
     manager.clock.now += timedelta(seconds=26)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     away.silent = False
     manager.clock.now += timedelta(seconds=26)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert len(manager.nomad.restarted) >= 1
     assert (await starts(manager, session, "new")).status is SessionStatus.RUNNING
 

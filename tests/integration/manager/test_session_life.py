@@ -11,14 +11,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 from tests.fakes.agents import FakeAgents
+from tests.fakes.leader import FakeLeader
 from tests.fakes.nomad import FakeNomad
 
-from caravan_common.consul.leader import Leadership
 from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError, NotFoundError
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobState
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_common.wire.agent import KernelSpec
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.skeleton import Skeleton
@@ -73,6 +74,7 @@ class Manager:
     nodes: NodesService
     nomad: FakeNomad
     agents: FakeAgents
+    leader: FakeLeader
     clock: Clock
 
     async def session(self, session_id: UUID) -> Session:
@@ -95,9 +97,14 @@ class Manager:
             )
         )
 
+    async def schedule(self) -> None:
+        """Do a pass, and wait for what it began."""
+        await self.scheduler.pass_once()
+        await self.scheduler.settled()
+
     async def started(self, session_id: UUID) -> Session:
         """Do a pass, and say that the containers run."""
-        await self.scheduler.pass_once()
+        await self.schedule()
         session = await self.session(session_id)
         for kernel in session.kernels:
             session = await self.moves.apply(session_id, lambda s, now, k=kernel.id: s.kernel_started(k, "c0ffee", now))
@@ -106,7 +113,7 @@ class Manager:
 
 @pytest.fixture
 def manager(begin: Begin, tmp_path: Path) -> Manager:
-    clock, nomad, agents = Clock(), FakeNomad(), FakeAgents()
+    clock, nomad, agents, leader = Clock(), FakeNomad(), FakeAgents(), FakeLeader()
     moves = SessionMoves(begin, SessionNews(), clock)
     nodes = NodesService(begin)
     restarts = Restarts(moves, nomad, agents)
@@ -116,13 +123,12 @@ def manager(begin: Begin, tmp_path: Path) -> Manager:
         begin=begin,
         moves=moves,
         service=SessionsService(begin, moves, VFoldersService(begin, {}), agents, nomad, clock, restarts),
-        scheduler=Scheduler(
-            begin, moves, Cluster(nomad, agents, skeleton, restarts), Leadership("http://127.0.0.1:1", "k", "n"), 0.05
-        ),
+        scheduler=Scheduler(begin, moves, Cluster(nomad, agents, skeleton, restarts), leader, 0.05),
         sweeper=Sweeper(moves, nomad, agents, nodes, LIMITS),
         nodes=nodes,
         nomad=nomad,
         agents=agents,
+        leader=leader,
         clock=clock,
     )
 
@@ -167,7 +173,7 @@ async def test_a_session_is_placed_launched_and_ended(manager: Manager, user: Pr
 
 async def test_without_a_node_a_session_waits_and_says_why(manager: Manager, user: Principal) -> None:
     made = (await manager.service.create(user, request())).session
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     waiting = await manager.session(made.id)
     assert (waiting.status, waiting.status_info) == (SessionStatus.PENDING, "no-node-of-scaling-group")
 
@@ -188,12 +194,52 @@ async def test_an_outage_delays_a_launch_and_loses_nothing(manager: Manager, use
     made = (await manager.service.create(user, request())).session
     broken = manager.nomad if outage == "nomad" else manager.agents
     broken.silent = True
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
     broken.silent = False
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.PREPARING
     assert len(manager.agents.specs) == 1
+
+
+async def test_an_agent_that_hangs_holds_up_no_pass(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one session is launched another is placed and a third one stopped; the launch goes on when it can."""
+    await manager.add_node()
+    stopped = (await manager.service.create(user, request("stopped"))).session
+    await manager.started(stopped.id)
+    answer, prepare = asyncio.Event(), manager.agents.prepare
+
+    async def hanging(url: str, spec: KernelSpec) -> None:
+        await answer.wait()
+        await prepare(url, spec)
+
+    monkeypatch.setattr(manager.agents, "prepare", hanging)
+    hung = (await manager.service.create(user, request("hung"))).session
+    await manager.scheduler.pass_once()
+    await manager.service.destroy(user, "stopped", forced=False)
+    placed = (await manager.service.create(user, request("placed"))).session
+    async with asyncio.timeout(5):
+        await manager.scheduler.pass_once()
+        while not manager.nomad.jobs[job_id(stopped.id)].is_over:  # noqa: ASYNC110 - a fake, which tells nobody
+            await asyncio.sleep(0.01)
+    assert (await manager.session(placed.id)).status is SessionStatus.SCHEDULED
+    answer.set()
+    await manager.scheduler.settled()
+    assert (await manager.session(hung.id)).status is SessionStatus.PREPARING
+
+
+async def test_a_job_is_not_registered_by_who_leads_no_more(manager: Manager, user: Principal) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    manager.leader.holders[manager.leader.key] = "another"
+    await manager.schedule()
+    assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
+    assert manager.nomad.registered == []
+    manager.leader.holders.clear()
+    await manager.schedule()
+    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
 
 
 @pytest.mark.parametrize("who", ["nomad", "agents"])
@@ -201,7 +247,7 @@ async def test_a_refused_launch_is_an_error_and_leaves_no_job(manager: Manager, 
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     (manager.nomad if who == "nomad" else manager.agents).refusal = "no such driver"
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     session = await manager.session(made.id)
     assert session.status is SessionStatus.ERROR
     assert "no such driver" in session.status_data["error"]["repr"]
@@ -213,7 +259,7 @@ async def test_destroying_stops_the_job_until_the_node_says_that_it_is_over(mana
     made = (await manager.service.create(user, request(type=SessionType.INTERACTIVE))).session
     session = await manager.started(made.id)
     await manager.service.destroy(user, "train", forced=False)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert manager.nomad.jobs[job_id(made.id)].stopped
     assert (await manager.session(made.id)).status is SessionStatus.TERMINATING
     ended = await manager.moves.apply(
@@ -261,7 +307,7 @@ async def test_many_creates_of_one_name_at_once_make_one_session(manager: Manage
 async def test_two_passes_at_once_launch_a_session_once(manager: Manager, user: Principal) -> None:
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
-    await asyncio.gather(manager.scheduler.pass_once(), manager.scheduler.pass_once())
+    await asyncio.gather(manager.schedule(), manager.schedule())
     assert (await manager.session(made.id)).status is SessionStatus.PREPARING
     assert {job["ID"] for job in manager.nomad.registered} == {job_id(made.id)}
 
@@ -451,7 +497,7 @@ async def test_a_session_that_is_destroyed_while_it_is_launched_leaves_no_job(
         await register(job)
 
     monkeypatch.setattr(manager.nomad, "register", destroyed_meanwhile)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(made.id)).is_dead
     assert manager.nomad.jobs[job_id(made.id)].stopped
 
@@ -469,7 +515,7 @@ async def test_one_session_that_cannot_be_compiled_keeps_no_other(
         return compile_job(session, *rest)
 
     monkeypatch.setattr(loop, "compile_job", compile_or_fail)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(fine.id)).status is SessionStatus.PREPARING
     assert (await manager.session(odd.id)).status is SessionStatus.SCHEDULED
 
@@ -523,7 +569,7 @@ async def test_a_session_that_never_starts_ends_as_an_error(manager: Manager, us
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     manager.agents.silent = not submitted
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     manager.clock.now += timedelta(minutes=16)
     assert (await manager.sweeper.sweep_jobs()).late == (made.id,)
     late = await manager.session(made.id)

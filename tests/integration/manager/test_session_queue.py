@@ -54,14 +54,14 @@ async def test_a_session_waits_for_its_time_and_keeps_nobody(manager: Manager, u
     await manager.add_node(cpu="1")
     later = await made(manager, user, "later", starts_at="1h")
     now = await made(manager, user, "at-once")
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     waiting = await manager.session(later.id)
     assert (waiting.status, waiting.status_info) == (SessionStatus.PENDING, "predicate-checks-failed")
     assert told(waiting).keys() == {"reserved_time"}
     assert (await manager.session(now.id)).status is SessionStatus.PREPARING
     await ended(manager, now.id, 0)
     manager.clock.now += timedelta(hours=1)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(later.id)).status is SessionStatus.PREPARING
 
 
@@ -72,13 +72,13 @@ async def test_a_session_waits_until_all_it_depends_on_has_succeeded(manager: Ma
     await manager.started(first.id)
     assert told(await manager.session(child.id))["dependencies"].count("(") == 3
     await ended(manager, first.id, 0)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     waiting = await manager.session(child.id)
     assert waiting.status is SessionStatus.PENDING
     assert str(second.id) in told(waiting)["dependencies"]
     assert str(first.id) not in told(waiting)["dependencies"]
     await ended(manager, second.id, 0)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(child.id)).status is SessionStatus.PREPARING
 
 
@@ -99,8 +99,8 @@ async def test_what_depends_on_a_failure_is_cancelled_with_all_that_depends_on_i
         await ended(manager, parent.id, 3)
     elif how == "cancelled":
         await manager.service.destroy(user, "parent", forced=False)
-    await manager.scheduler.pass_once()
-    await manager.scheduler.pass_once()
+    await manager.schedule()
+    await manager.schedule()
     over = await manager.session(child.id)
     assert (over.status, over.status_info) == (SessionStatus.CANCELLED, "dependency-failed")
     assert f"parent ({parent.id})" in told(over)["dependencies"]
@@ -152,10 +152,10 @@ async def test_a_batch_session_that_runs_too_long_fails_also_after_the_manager_w
     session = await made(manager, user, batch_timeout=timedelta(minutes=1))
     running = await manager.started(session.id)
     manager.clock.now += timedelta(seconds=59)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(session.id)).status is SessionStatus.RUNNING
     manager.clock.now += timedelta(hours=3)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     over = await manager.session(session.id)
     assert (over.status, over.result, over.status_info) == (
         SessionStatus.TERMINATING,
@@ -180,10 +180,10 @@ async def test_a_session_that_waits_for_longer_than_its_scaling_group_allows_is_
     session = await made(manager, user)
     reserved = await made(manager, user, "reserved", starts_at="20m")
     manager.clock.now += timedelta(minutes=29)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(session.id)).status is SessionStatus.PENDING
     manager.clock.now += timedelta(minutes=1)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     over = await manager.session(session.id)
     assert over.status.value == expected
     assert expected == "PENDING" or over.status_info == "pending-timeout"
@@ -221,7 +221,7 @@ async def test_a_session_over_a_quota_waits_until_there_is_room_in_it(
         await tx.execute(holder.update().values(**limit))  # type: ignore[attr-defined]
     if limit.get("default_for_unspecified") == "LIMITED":
         blocked = await made(manager, user, "blocked")
-        await manager.scheduler.pass_once()
+        await manager.schedule()
         assert "mem=0" in told(await manager.session(blocked.id))[name]
         return
     first = await made(manager, user, "first", resources={"cpu": "2", "mem": "256m"})
@@ -231,7 +231,7 @@ async def test_a_session_over_a_quota_waits_until_there_is_room_in_it(
     assert (waiting.status, waiting.status_info) == (SessionStatus.PENDING, "predicate-checks-failed")
     assert name in told(waiting)
     await ended(manager, first.id, 0)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(second.id)).status is SessionStatus.PREPARING
 
 
@@ -241,7 +241,7 @@ async def test_one_pass_never_goes_over_a_quota(manager: Manager, user: Principa
     for number in range(6):
         await made(manager, user, f"mine-{number}")
     await made(manager, admin, "theirs")
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     async with manager.begin() as tx:
         placed = await repository.list_by_status(tx, [SessionStatus.PREPARING])
     assert sorted(s.name for s in placed) == ["mine-0", "mine-1", "mine-2", "theirs"]
@@ -284,7 +284,7 @@ async def test_a_priority_changed_in_the_queue_changes_the_order(
     first, second = await made(manager, user, "first"), await made(manager, user, "second")
     changed = await manager.service.change(admin, second.id, None, 90)
     assert (changed.priority, changed.name) == (90, "second")
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     assert (await manager.session(second.id)).status is SessionStatus.PREPARING
     assert (await manager.session(first.id)).status is SessionStatus.PENDING
 
@@ -328,7 +328,7 @@ async def add_other_node(manager: Manager) -> None:
 async def silenced(manager: Manager, session: UUID) -> Session:
     """Place a session on node1, which falls silent as it is to be launched there."""
     manager.agents.silent = True
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     placed = await manager.session(session)
     assert (placed.status, placed.main_kernel.node) == (SessionStatus.SCHEDULED, "node1")
     async with manager.begin() as tx:
@@ -344,7 +344,7 @@ async def test_a_session_whose_node_falls_silent_before_the_launch_is_placed_els
     session = await made(manager, user)
     before = await silenced(manager, session.id)
     await add_other_node(manager)
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     again = await manager.session(session.id)
     assert (again.status, again.attempt, again.status_info) == (SessionStatus.PENDING, 2, "node-lost")
     assert all(job.stopped for job in manager.nomad.jobs.values())
@@ -360,7 +360,7 @@ async def test_late_news_of_the_first_attempt_do_not_move_the_second(manager: Ma
     await manager.add_node()
     session = await made(manager, user)
     old = (await silenced(manager, session.id)).main_kernel.id
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     for late in (
         lambda s, now: s.kernel_started(old, "c0ffee", now),
         lambda s, now: s.kernel_terminated(old, 137, "exited", now),
@@ -382,8 +382,8 @@ async def test_the_node_that_comes_back_is_told_to_forget_the_first_attempt(mana
     old = (await silenced(manager, session.id)).main_kernel.id
     manager.agents.specs[URL, old] = KernelSpec.model_construct(session=session.id, kernel=old)
     await add_other_node(manager)
-    await manager.scheduler.pass_once()
-    await manager.scheduler.pass_once()
+    await manager.schedule()
+    await manager.schedule()
     await manager.add_node()
     await manager.sweeper.sweep_nodes()
     new = (await manager.session(session.id)).main_kernel.id
