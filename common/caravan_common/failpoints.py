@@ -5,14 +5,14 @@ The places where that matters have names, so that tests can kill a process at ea
 them is not passed any more.
 
 Off unless the environment of the process names a folder in ``CARAVAN_FAILPOINTS``; then passing a place costs one
-comparison. On, a process that passes the place in the folder's file ``armed`` (its name, or ``name:3`` for the third
-time) touches ``died``, removes that file and kills itself with SIGKILL, so that its successor lives; and each place
-passed leaves a file of its name in ``passed/``. Only a test may switch it on.
+comparison. On, a process that passes a place whose name is a line of the folder's file ``armed`` touches ``died``,
+takes that line away and kills itself with SIGKILL, so that its successor passes; and each place passed leaves a file of
+its name in ``passed/``. Only a test may switch it on.
 """
 
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -94,18 +94,21 @@ class Folder:
         self.path = path
         self._lock = Lock()
 
-    def arm(self, name: str, nth: int = 1) -> None:
-        """Let the process that passes ``name`` for the ``nth`` time from now on die there."""
-        self._write(f"{name}:{nth}")
+    def arm(self, *names: str) -> None:
+        """Let a process die at each of the places, once, as it is passed next; at no other place."""
+        self._write(names)
 
     @property
-    def is_armed(self) -> bool:
-        """Whether nobody has died yet at the place that was armed last."""
-        return (self.path / "armed").exists()
+    def armed(self) -> list[str]:
+        """The places that were armed and at which nobody has died yet."""
+        try:
+            return (self.path / "armed").read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            return []
 
     def disarm(self) -> None:
         """Let nobody die."""
-        (self.path / "armed").unlink(missing_ok=True)
+        self._write(())
 
     @property
     def died_at(self) -> float:
@@ -122,26 +125,16 @@ class Folder:
         with self._lock:
             (self.path / "passed").mkdir(exist_ok=True)
             (self.path / "passed" / name).touch()
-            armed, _, count = self._armed().partition(":")
-            if armed != name:
-                return
-            left = int(count or "1") - 1
-            if left > 0:
-                self._write(f"{name}:{left}")
+            armed = self.armed
+            if name not in armed:
                 return
             (self.path / "died").touch()
-            self.disarm()
+            self._write([other for other in armed if other != name])
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _armed(self) -> str:
-        try:
-            return (self.path / "armed").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return ""
-
-    def _write(self, content: str) -> None:
+    def _write(self, names: Iterable[str]) -> None:
         fresh = self.path / "armed.new"
-        fresh.write_text(content, encoding="utf-8")
+        fresh.write_text("\n".join(names), encoding="utf-8")
         fresh.replace(self.path / "armed")
 
 

@@ -1,4 +1,8 @@
-"""The manager and the agent die at each named place on a session's way, and nothing is lost or left behind."""
+"""The manager and the agent die at each named place on a session's way, and nothing is lost or left behind.
+
+Once at each place alone; and then, ROUNDS times, at every place on the way of the same few sessions: a successor dies
+at the next place that it passes, and so on.
+"""
 
 import importlib
 import pkgutil
@@ -13,7 +17,7 @@ import caravan_agent_driver
 import caravan_manager
 from caravan_common.failpoints import failpoint_names
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300 + 300 * ROUNDS)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 for room in (caravan_manager, caravan_agent_driver):
     for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
@@ -29,31 +33,46 @@ ELSEWHERE = re.compile(
     r"|agent\.cleanup\.docker-kill\."
 )
 """These are passed only after something else went wrong: tests/integration makes that happen, and kills there."""
-BACKGROUND_SECONDS = 75.0
-"""How long a place that only a loop passes may take to be passed."""
+BACKGROUND_SECONDS = 150.0
+"""How long the places that only loops pass may take to be passed."""
 NAMES = [name for name in failpoint_names() if not name.startswith("test.") and not ELSEWHERE.match(name)]
+
+
+def _who(name: str) -> str:
+    return "agent" if name.startswith("agent.") else "manager"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_death_at(name: str, chaos: Chaos) -> None:
-    who = "agent" if name.startswith("agent.") else "manager"
-    figures = chaos.measured(f"kill -9 of the {who} at every failpoint")
-    for number in range(ROUNDS):
-        journey = Journey(chaos.user, f"{name.replace('.', '-')[:40]}-{number}")
-        problems = _round(chaos, name, journey, figures.seconds)
-        figures.problems += [f"{name}: {problem}" for problem in problems]
-        assert problems == []
+    kind = f"kill -9 of the {_who(name)} at every failpoint, one a journey"
+    _round(chaos, [name], kind, name.replace(".", "-")[:40])
 
 
-def _round(chaos: Chaos, name: str, journey: Journey, seconds: list[float]) -> list[str]:
-    chaos.folder.arm(name)
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("who", ["manager", "agent"])
+def test_a_journey_with_a_death_at_every_place(who: str, side: str, number: int, chaos: Chaos) -> None:
+    """Not on both sides of an act: one that is done once is not begun again when it was done."""
+    names = [name for name in NAMES if _who(name) == who and name.endswith(".after") == (side == "after")]
+    _round(chaos, names, f"kill -9 of the {who} at every failpoint, all on two journeys", f"{who}-{side}-{number}")
+
+
+def _round(chaos: Chaos, names: list[str], kind: str, name: str) -> None:
+    figures = chaos.measured(kind)
+    problems = _journey(chaos, names, Journey(chaos.user, name), figures.seconds)
+    figures.problems += [f"{name}: {problem}" for problem in problems]
+    assert problems == []
+
+
+def _journey(chaos: Chaos, names: list[str], journey: Journey, seconds: list[float]) -> list[str]:
+    chaos.folder.arm(*names)
     armed = time.time()
     try:
-        if AT_START.match(name):
+        if any(AT_START.match(name) for name in names):
             chaos.kill("caravan-manager")
         for step in (journey.create, journey.run, journey.destroy, journey.end):
             step()
-        until(lambda: not chaos.folder.is_armed, lambda: f"nobody passes {name}", BACKGROUND_SECONDS)
+        until(lambda: not chaos.folder.armed, lambda: f"nobody passes {chaos.folder.armed}", BACKGROUND_SECONDS)
         assert chaos.folder.died_at >= armed - 1
         since = max(journey.last_act, chaos.folder.died_at)
         until(lambda: not chaos.left(), lambda: f"something is left: {chaos.left()}")

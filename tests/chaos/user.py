@@ -15,7 +15,9 @@ from caravan_manager.api.signature import SignedRequest, sign
 
 VERSION = "v9.20250722"
 DEAD = frozenset({"TERMINATED", "ERROR", "CANCELLED"})
-PATIENCE = 120.0
+PATIENCE = 300.0
+"""After this long something is stuck: a manager that dies at each of forty places needs minutes for one journey."""
+POLL_SECONDS = 0.25
 LISTED = "query { compute_session_list(limit: 100, offset: 0) { items { session_id name status result status_info } } }"
 FOLDER = "chaos"
 
@@ -32,7 +34,7 @@ def until(look: Callable[[], Any], problem: Callable[[], str], limit: float = PA
         if found:
             return found
         assert time.monotonic() < deadline, f"after {limit:.0f} s {problem()}"
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ async def test_the_agent_dies_at(name: str, node, tmp_path: Path, unused_tcp_por
         await _live(node, spec, removed_while_it_runs=still_runs)
         kinds = await _told_and_clean(node, spec)
 
-    assert not folder.is_armed, "nobody passed it"
+    assert not folder.armed, "nobody passed it"
     assert kinds == ["kernel_started", "kernel_terminated", "kernel_cleaned"]
     assert await node.left_of(spec) == []
     assert (data / "a").read_text() == "stays"
