@@ -13,16 +13,23 @@ from typing import Any
 import pytest
 from tests.conformance.records import Answer, Caller, Request
 
-from caravan_deploy.client.environment import MissingPythonError
+from caravan_deploy.client.environment import PYTHONS, MissingPythonError
 from caravan_deploy.client.main_job import Client
-from caravan_deploy.layout import cache_folder
+from caravan_deploy.layout import CLIENT_VERSION, cache_folder
 from caravan_deploy.platform.image import REFERENCE
 from caravan_deploy.second import Stack
 
 LIMIT_SECONDS = 60.0
 JSON = {"Content-Type": "application/json", "X-BackendAI-Version": "v8.20240915"}
-LISTED = "{ compute_session_list(limit: 100, offset: 0) { items { name status } } }"
+LISTED = """{ compute_session_list(limit: 100, offset: 0) {
+    items { name session_id status result status_info status_data main_kernel_id }
+} }"""
 NPM = Path(__file__).parent / "npm"
+VERSIONS = [
+    CLIENT_VERSION,
+    *(pytest.param(version, marks=pytest.mark.slow) for version in PYTHONS if version != CLIENT_VERSION),
+]
+"""The versions of the official client; every journey is made with each of them, in every run with the first."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,11 @@ class User:
     """Types commands of the official client, and reads what they print."""
 
     client: Client
+    version: str = CLIENT_VERSION
+
+    def own(self, name: str) -> str:
+        """Return a folder's name that the other versions' journeys do not use."""
+        return name if self.version == CLIENT_VERSION else f"{name}-{self.version.replace('.', '-')}"
 
     def run(self, *arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
         """Run a command, whatever becomes of it."""
@@ -47,13 +59,24 @@ class User:
         assert ended.returncode != 0, f"backend.ai {' '.join(arguments)} succeeded: {ended.stdout}"
         return ended.stdout + ended.stderr
 
-    def sessions(self, status: str = "ALL") -> list[dict[str, Any]]:
+    def knows(self, version: str) -> bool:
+        """Whether the client knows what came with the version, such as 24.9."""
+        return [int(part) for part in self.version.split(".")][:2] >= [int(part) for part in version.split(".")]
+
+    def needs(self, version: str) -> None:
+        """Skip the test with a client that is older than what it is about."""
+        if not self.knows(version):
+            pytest.skip(f"the client {self.version} has no option for it")
+
+    def parent(self, name: str) -> str:
+        """Return what `--depends` takes for the newest session of a name: since 26.9 an ID only."""
+        return name if not self.knows("26.9") else str(self.session(name)["session_id"])
+
+    def sessions(self) -> list[dict[str, Any]]:
         """Return the user's sessions, newest first."""
-        fields = "name,session_id,status,result,status_info,status_data"
-        scope = ["--all"] if status == "ALL" else ["--status", status]
-        listed = self.run("--output", "json", "session", "list", *scope, "--limit", "100", "-f", fields)
-        items: list[dict[str, Any]] = json.loads(listed.stdout)["items"]
-        return items
+        answer = self.ask("POST", "/admin/gql", {"query": LISTED, "variables": {}})
+        items: list[dict[str, Any]] = answer.body["data"]["compute_session_list"]["items"]
+        return [item | {"status_data": json.loads(item["status_data"] or "{}")} for item in items]
 
     def session(self, name: str) -> dict[str, Any]:
         """Return the newest session of a name."""
@@ -67,12 +90,10 @@ class User:
 
     def statuses(self) -> dict[str, str]:
         """Return the status of the newest session of each name."""
-        answer = self.ask("POST", "/admin/gql", {"query": LISTED, "variables": {}})
-        newest_first = answer.body["data"]["compute_session_list"]["items"]
-        return {item["name"]: item["status"] for item in reversed(newest_first)}
+        return {item["name"]: item["status"] for item in reversed(self.sessions())}
 
     def until(self, name: str, *statuses: str) -> dict[str, Any]:
-        """Wait until the session is in one of the statuses, and return it as the client shows it."""
+        """Wait until the session is in one of the statuses, and return it."""
         eventually(lambda: self.statuses()[name] in statuses)
         return self.session(name)
 
@@ -88,16 +109,12 @@ def eventually(look: Callable[[], Any], limit: float = LIMIT_SECONDS) -> Any:
     pytest.fail(f"it did not happen within {limit:.0f} s; last seen: {look()!r}")
 
 
-@pytest.fixture
-def user(stack: Stack, tmp_path: Path) -> User:
-    """The first administrator, with the official client 25.5.2."""
-    return User(stack.client(tmp_path))
-
-
-def user_with(version: str, stack: Stack, home: Path) -> User:
-    """The first administrator, with another version of the official client; skips where its Python is not to be had."""
+@pytest.fixture(params=VERSIONS)
+def user(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> User:
+    """The first administrator, with a version of the official client; skips where its Python is not to be had."""
+    version: str = request.param
     try:
-        return User(stack.client(home, version))
+        return User(stack.client(tmp_path, version), version)
     except MissingPythonError as err:
         pytest.skip(str(err))
 
@@ -135,23 +152,26 @@ class Leftovers:
 
     def all(self) -> list[str]:
         """Return a line for each thing of a session that is still there."""
-        return [*self._docker("container", "ps", "-a"), *self._docker("network", "network", "ls"), *self._files()]
+        return [*self._containers(), *self._networks(), *self._files()]
 
-    def _docker(self, kind: str, *command: str) -> list[str]:
-        label = "ai.caravan.session" if kind == "container" else f"ai.caravan.cluster={self.stack.layout.name}"
-        listed = subprocess.run(
-            ["docker", *command, "--filter", f"label={label}", "--format", "{{.ID}}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return [f"{kind} {line}" for line in listed.stdout.split()]
+    def _containers(self) -> list[str]:
+        mine = f"{self.stack.layout.agent_state}/"
+        listed = _docker("ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Mounts}}")
+        return [f"container {line}" for line in listed if mine in line]
+
+    def _networks(self) -> list[str]:
+        label = f"label=ai.caravan.cluster={self.stack.layout.name}"
+        return [f"network {line}" for line in _docker("network", "ls", "--filter", label, "--format", "{{.ID}}")]
 
     def _files(self) -> list[str]:
         scratches = self.stack.layout.agent_state / "scratches"
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         found = [f"folder {path}" for path in scratches.glob("*")]
         return found + [f"mount {mount}" for mount in mounts if mount.startswith(str(scratches))]
+
+
+def _docker(*command: str) -> list[str]:
+    return subprocess.run(["docker", *command], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 @pytest.fixture

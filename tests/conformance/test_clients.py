@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import NPM, User, user_with
+from tests.conformance.conftest import NPM, User
 
 from caravan_deploy.client.environment import PYTHONS
-from caravan_deploy.layout import CLIENT_VERSION, REPOSITORY
+from caravan_deploy.layout import REPOSITORY
 from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
@@ -18,30 +18,19 @@ pytestmark = pytest.mark.stack
 EXAMPLE = REPOSITORY / "examples" / "main-job"
 SMALL = ("-r", "cpu=1", "-r", "mem=256m")
 NEWEST = max(PYTHONS, key=lambda version: [int(part) for part in version.split(".")])
-OTHERS = [
-    version if version == NEWEST else pytest.param(version, marks=pytest.mark.slow)
-    for version in PYTHONS
-    if version != CLIENT_VERSION
-]
-"""The newest has changed most; the older ones are in the long run only."""
 
 
-def _name(version: str, word: str) -> str:
-    return f"{word}-{version.replace('.', '-')}"
-
-
-@pytest.mark.parametrize("version", OTHERS)
-def test_the_main_job_with(version: str, stack: Stack, tmp_path: Path, image: str, user: User) -> None:
-    watching, user = user, user_with(version, stack, tmp_path)
-    folder, session = _name(version, "data"), _name(version, "train")
-    user.must("vfolder", "create", folder, "local:volume1")
-    user.must("vfolder", "upload", folder, "-b", str(EXAMPLE), "train.py", "input.csv")
-    command = f"cd /home/work/{folder} && python3 train.py"
-    wanted = ["session", "create", "--type", "batch", "--startup-command", command, "-v", folder, *SMALL]
-    user.must(*wanted, "--name", session, image)
-    assert watching.until(session, "TERMINATED", "ERROR")["result"] == "SUCCESS"
-    assert "mean" in user.must("session", "logs", session)
-    user.must("vfolder", "download", folder, "result.json", folder=tmp_path)
+def test_the_main_job_with_the_newest(stack: Stack, tmp_path: Path, image: str) -> None:
+    """It has changed most. The journeys of the other files are made with all versions, in the long run."""
+    user = User(stack.client(tmp_path, NEWEST), NEWEST)
+    user.must("vfolder", "create", "newest", "local:volume1")
+    user.must("vfolder", "upload", "newest", "-b", str(EXAMPLE), "train.py", "input.csv")
+    command = "cd /home/work/newest && python3 train.py"
+    wanted = ["session", "create", "--type", "batch", "--startup-command", command, "-v", "newest", *SMALL]
+    user.must(*wanted, "--name", "train-newest", image)
+    assert user.until("train-newest", "TERMINATED", "ERROR")["result"] == "SUCCESS"
+    assert "mean" in user.must("session", "logs", "train-newest")
+    user.must("vfolder", "download", "newest", "result.json", folder=tmp_path)
     assert json.loads((tmp_path / "result.json").read_text())["rows"] > 0
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.conformance.conftest import Leftovers, User, eventually
 
+from caravan_deploy.layout import CLIENT_VERSION
 from caravan_deploy.second import Stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.parametrize("user", [CLIENT_VERSION], indirect=True)]
 
 MANAGER, AGENT = "caravan-manager", "caravan-agent"
 """Each dies in one test of every run, and in both of the long one."""

@@ -1,6 +1,7 @@
 """A session's time in the queue, as users of the official client see it: order, dependencies, limits of time."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.conformance.conftest import User
@@ -15,8 +16,9 @@ def _batch(user: User, image: str, name: str, command: str, *more: str) -> None:
 
 
 def test_a_pipeline_runs_in_order_and_its_graph_can_be_shown(user: User, image: str) -> None:
-    _batch(user, image, "pipe-first-1", "sleep 1", "--tag", "nightly", "--priority", "20")
-    _batch(user, image, "pipe-second-1", "true", "--depends", "pipe-first-1")
+    priority = ("--priority", "20") if user.knows("24.9") else ()
+    _batch(user, image, "pipe-first-1", "sleep 1", "--tag", "nightly", *priority)
+    _batch(user, image, "pipe-second-1", "true", "--depends", user.parent("pipe-first-1"))
     graph = user.must("session", "show-graph", "--table", "pipe-second-1")
     assert "pipe-first-1" in graph
     assert "first" in user.must("session", "show-graph", "pipe-second-1")
@@ -26,11 +28,12 @@ def test_a_pipeline_runs_in_order_and_its_graph_can_be_shown(user: User, image: 
 
 def test_what_depends_on_a_failure_is_cancelled_and_says_why(user: User, image: str) -> None:
     _batch(user, image, "fails", "exit 3")
-    _batch(user, image, "never", "true", "--depends", "fails")
+    _batch(user, image, "never", "true", "--depends", user.parent("fails"))
     over = user.until("never", "TERMINATED", "CANCELLED", "ERROR")
     assert (over["status"], over["status_info"]) == ("CANCELLED", "dependency-failed")
     assert "fails (" in over["status_data"]["scheduler"]["failed_predicates"][0]["msg"]
-    assert "Unknown session" in user.refused(*QUEUED, "--startup-command", "true", "--depends", "nobody", image)
+    nobody = str(uuid4()) if user.knows("26.9") else "nobody"
+    assert "Unknown session" in user.refused(*QUEUED, "--startup-command", "true", "--depends", nobody, image)
 
 
 def test_a_session_that_must_wait_can_be_given_up(user: User, image: str) -> None:
@@ -44,6 +47,7 @@ def test_a_session_that_must_wait_can_be_given_up(user: User, image: str) -> Non
 
 
 def test_a_command_that_runs_too_long_has_failed(user: User, image: str) -> None:
+    user.needs("25.5")
     _batch(user, image, "endless", "sleep 600", "--timeout", "2s")
     over = user.until("endless", "TERMINATED", "CANCELLED", "ERROR")
     assert (over["status"], over["result"], over["status_info"]) == ("TERMINATED", "FAILURE", "task-timeout")

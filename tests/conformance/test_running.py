@@ -19,12 +19,6 @@ def batch(name: str, command: str) -> list[str]:
     return ["session", "create", "--type", "batch", "--startup-command", command, *RESOURCES, "--name", name]
 
 
-def main_kernel(user: User, name: str) -> str:
-    listed = user.must("--output", "json", "session", "list", "--all", "-f", "name,main_kernel_id")
-    items = json.loads(listed)["items"]
-    return next(str(item["main_kernel_id"]) for item in items if item["name"] == name)
-
-
 def submitted_job(stack: Stack, session_id: str) -> str:
     """Return the session's job as Nomad has it, as text."""
     address = stack.layout.url(stack.layout.ports.nomad_http)
@@ -57,17 +51,19 @@ def test_a_restarted_session_goes_on_with_its_folders_and_a_new_container(
 def test_folders_are_mounted_where_they_are_wanted(
     user: User, image: str, tmp_path: Path, leftovers: Leftovers
 ) -> None:
+    user.needs("24.9")
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "in.txt").write_text("content\n")
-    user.must("vfolder", "create", "wanted", "local:volume1")
-    user.must("vfolder", "mkdir", "wanted", "part")
-    user.must("vfolder", "upload", "wanted", "-b", str(tmp_path), "part/in.txt")
+    wanted = user.own("wanted")
+    user.must("vfolder", "create", wanted, "local:volume1")
+    user.must("vfolder", "mkdir", wanted, "part")
+    user.must("vfolder", "upload", wanted, "-b", str(tmp_path), "part/in.txt")
     script = (
         "cat /data/in.txt; touch /data/x 2>/dev/null || echo refused; "
         "cp named/part/in.txt /home/work/named/out.txt && echo written;"
         ' cut -d" " -f5 /proc/self/mountinfo | grep -e ^/data -e named; df -k /dev/shm | tail -1; env | grep PORTS'
     )
-    mounts = ["-v", "type=bind,source=wanted/part,target=/data,permission=ro", "-v", "wanted:named"]
+    mounts = ["-v", f"type=bind,source={wanted}/part,target=/data,permission=ro", "-v", f"{wanted}:named"]
     options = ["--resource-opts", "shmem=96m", "--preopen", "9000,9001"]
     user.must(*batch("mounted", script), *mounts, *options, image)
     assert user.until("mounted", "TERMINATED", "ERROR")["result"] == "SUCCESS"
@@ -75,11 +71,11 @@ def test_folders_are_mounted_where_they_are_wanted(
     for line in ("content", "refused", "written", "/data", "/home/work/named", "BACKENDAI_PREOPEN_PORTS=9000,9001"):
         assert line in log, log
     assert any("98304" in line for line in log), log
-    assert "out.txt" in user.must("vfolder", "ls", "wanted", ".")
+    assert "out.txt" in user.must("vfolder", "ls", wanted, ".")
     assert eventually(lambda: not leftovers.all())
 
     session = user.session("mounted")
-    assert "content" in user.must("task-logs", main_kernel(user, "mounted"))
+    assert "content" in user.must("task-logs", session["main_kernel_id"])
     assert "content" in user.must("session", "logs", session["session_id"])
     for target, answer in (
         ("/etc", "reserved"),
@@ -87,7 +83,7 @@ def test_folders_are_mounted_where_they_are_wanted(
         ("/opt/kernel/x", "reserved"),
         ("/a/../b", "mount"),
     ):
-        told = user.refused(*batch("never", "true"), "-v", f"wanted:{target}", image)
+        told = user.refused(*batch("never", "true"), "-v", f"{wanted}:{target}", image)
         assert answer in told, told
 
 
