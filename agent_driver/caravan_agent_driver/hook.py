@@ -17,15 +17,11 @@ LONGEST_PAUSE = 1.0
 
 def ask(path: str, kernel: str) -> tuple[int, bytes]:
     """Send the request over the Unix socket at ``path``; gives the status and the body of the answer."""
-    body = os.fsencode(os.environ.get("NOMAD_ALLOC_DIR", ""))
-    head = (
-        f"POST /hooks/cleanup/{kernel} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
-        f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"POST /hooks/cleanup/{kernel} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(path)
-        connection.sendall(head.encode() + body)
+        connection.sendall(head.encode())
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk

@@ -1,8 +1,5 @@
 """The hooks' door: a job's poststop task on this node. Only root can open the socket."""
 
-import os
-from pathlib import Path
-
 from aiohttp import web
 
 from caravan_agent_driver.api.kernels import CLEANUP, KERNEL, kernel_of
@@ -14,10 +11,7 @@ routes = web.RouteTableDef()
 
 @routes.post(f"/hooks/cleanup/{KERNEL}")
 async def cleanup(request: web.Request) -> web.Response:
-    alloc_dir = Path(os.fsdecode(await request.read()))
-    await request.app[CLEANUP].clean(
-        kernel_of(request), "the container was never started", alloc_dir if alloc_dir.is_absolute() else None
-    )
+    await request.app[CLEANUP].clean(kernel_of(request), "the container was never started")
     return web.Response(status=204)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -43,7 +42,7 @@ class Cleanup:
     network: SessionNetwork
     logs: KernelLogs
 
-    async def clean(self, kernel: UUID, reason: str, alloc_dir: Path | None = None) -> None:
+    async def clean(self, kernel: UUID, reason: str) -> None:
         """Remove everything of the kernel but its log; ``reason`` is told when the kernel never ran.
 
         Raises DockerError, or UnavailableError when something is still in use.
@@ -53,8 +52,6 @@ class Cleanup:
             if known is not None and known.phase is Phase.CLEANED:
                 return
             await self._remove_containers(kernel)
-            if alloc_dir is not None and known is not None:
-                await self.logs.complete(kernel, alloc_dir)
             await self._end(kernel, reason)
             await self._remove_folders(kernel)
             if known is None:
@@ -72,6 +69,8 @@ class Cleanup:
             if container.started is not None and container.ended is None:
                 with KILL:
                     await kill_container(self.engine, container.id)
+            if container.started is not None and not await self.logs.read(kernel):
+                self.logs.follow(kernel, container.id)  # nobody saw it start: the agent was away
             await self.logs.finished(kernel, LOG_SECONDS)
             with REMOVE:
                 await remove_container(self.engine, container.id)

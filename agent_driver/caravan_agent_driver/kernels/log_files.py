@@ -1,18 +1,15 @@
 """Logs on the disk: the last part of what each kernel wrote, readable for some days after its end. All of it blocks."""
 
-import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from caravan_agent_driver.kernels.store import write_atomically
-from caravan_agent_driver.mounts.paths import opened_root, read_regular
 
 LONGEST_ENTRY = 16 * 1024
 """Docker cuts longer lines into entries of this size."""
 JSON_OVERHEAD = 80
-_NOMAD_LOG = re.compile(r"main\.std(?:out|err)\.(\d+)")
 
 
 class BoundedLog:
@@ -83,21 +80,6 @@ def read_earlier(folder: Path) -> bytes:
     """Return what is kept of the containers before the last one."""
     path = folder / "earlier"
     return path.read_bytes() if path.exists() else b""
-
-
-def read_nomad_logs(alloc_dir: Path, limit: int) -> bytes:
-    """Return the end of what Nomad kept of the task `main`, standard output first.
-
-    A kernel can write to this folder (it is /alloc there), so only regular files are read and no link is followed.
-    """
-    try:
-        names = [path.name for path in (alloc_dir / "logs").iterdir() if _NOMAD_LOG.fullmatch(path.name)]
-        with opened_root(alloc_dir) as root:
-            ordered = sorted(names, key=lambda n: ("stderr" in n, int(n.rpartition(".")[2])))
-            parts = [read_regular(root, PurePosixPath("logs") / name, limit) or b"" for name in ordered]
-    except OSError:
-        return b""
-    return b"".join(parts)[-limit:]
 
 
 def sweep_logs(root: Path, before: datetime, total: int) -> int:

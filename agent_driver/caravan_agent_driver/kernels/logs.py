@@ -17,7 +17,6 @@ from caravan_agent_driver.kernels.log_files import (
     begin_container,
     read_earlier,
     read_log,
-    read_nomad_logs,
     sweep_logs,
 )
 from caravan_agent_driver.tasks import Background
@@ -112,21 +111,9 @@ class KernelLogs:
                 del whole[: -self._limit]
         return bytes(whole[-self._limit :])
 
-    async def complete(self, kernel: UUID, alloc_dir: Path) -> None:
-        """Take the log from Nomad's allocation folder when nothing could be followed."""
-        if not await self.read(kernel):
-            kept = await asyncio.to_thread(read_nomad_logs, alloc_dir, self._limit)
-            if kept:
-                await asyncio.to_thread(self._replace, kernel, kept)
-
     async def sweep(self, before: datetime, total: int) -> int:
         """Remove old logs, and the oldest beyond ``total`` bytes; gives how many."""
         return await asyncio.to_thread(sweep_logs, self._root, before, total)
-
-    def _replace(self, kernel: UUID, content: bytes) -> None:
-        kept = BoundedLog(self._root / str(kernel), self._limit)
-        kept.restart()
-        kept.append(content)
 
     async def _keep(self, kernel: UUID, container: str, kept: BoundedLog, before: _Following | None) -> None:
         """Keep the log while the container runs, and once more, whole, when it has ended."""

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -79,17 +78,3 @@ def _refused(path: PurePosixPath, err: OSError) -> CaravanError:
     if err.errno in (errno.ELOOP, errno.EXDEV):
         return InvalidParametersError(f"{path} leads out of its folder or through a symbolic link")
     return InvalidParametersError(f"{path}: {os.strerror(err.errno or 0)}")
-
-
-def read_regular(root: int, path: PurePosixPath, limit: int) -> bytes | None:
-    """Return the last ``limit`` bytes of the regular file ``path`` below ``root``; None when there is no such file."""
-    try:
-        descriptor = syscalls.openat2(root, str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, _STRICT)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        file.seek(max(0, status.st_size - limit))
-        return file.read(limit)

@@ -215,11 +215,9 @@ class Node:
         query = "" if wait is None else f"?wait={wait}"
         return await self.call("PUT", f"/kernels/{spec.kernel}{query}", spec.model_dump_json())
 
-    async def clean(self, kernel: UUID, alloc_dir: Path | None = None) -> tuple[int, str]:
+    async def clean(self, kernel: UUID) -> tuple[int, str]:
         """Run the clean-up hook as Nomad's raw_exec does; gives its exit status and what it said."""
         environment = {"CARAVAN_AGENT_SOCKET": str(self.config.socket)}
-        if alloc_dir is not None:
-            environment["NOMAD_ALLOC_DIR"] = str(alloc_dir)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", str(hook.__file__), "cleanup", str(kernel),
             env=environment, stderr=asyncio.subprocess.PIPE,

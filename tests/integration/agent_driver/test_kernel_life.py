@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from caravan_agent_driver.kernels.watcher import Watcher
 from caravan_common.ids import network_name
 
 pytestmark = pytest.mark.stack
@@ -93,17 +94,16 @@ async def test_the_log_of_a_kernel_that_ends_at_once_and_is_removed_at_once_is_w
         assert text.endswith("2000\nend\n")
 
 
-async def test_what_could_not_be_followed_is_taken_from_nomads_folder(node, tmp_path) -> None:
-    logs = tmp_path / "alloc" / "logs"
-    logs.mkdir(parents=True)
-    (logs / "main.stdout.0").write_text("from nomad\n")
-    (logs / "main.stderr.0").symlink_to("/etc/passwd")
-    spec = node.spec()
+async def test_the_log_of_a_kernel_whose_start_nobody_saw_is_kept_before_its_container_goes(node, monkeypatch) -> None:
+    monkeypatch.setattr(Watcher, "handle", lambda *_: None)
+    spec = node.spec(startup_command="echo unseen")
     await node.prepare(spec)
+    container = await node.run(spec)
+    await node.engine.call("POST", f"/containers/{container}/wait")
 
-    assert await node.clean(spec.kernel, tmp_path / "alloc") == (0, "")
+    assert await node.clean(spec.kernel) == (0, "")
 
-    assert await node.log(spec.kernel) == "from nomad\n"
+    assert await node.log(spec.kernel) == "unseen\n"
 
 
 async def test_a_kernel_that_never_ran_is_told_as_ended_without_an_exit_code(node) -> None:

@@ -35,18 +35,18 @@ async def _agent(socket, answer):
     await runner.cleanup()
 
 
-async def test_it_says_nothing_when_the_kernel_is_clean_and_names_nomads_folder(tmp_path) -> None:
+async def test_it_says_nothing_when_the_kernel_is_clean(tmp_path) -> None:
     asked = []
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append((request.path, await request.text()))
+        asked.append(request.path)
         return web.Response(status=204)
 
     async with _agent(tmp_path / "s", answer):
-        result = await _run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s"), NOMAD_ALLOC_DIR="/alloc/é")
+        result = await _run("cleanup", KERNEL, CARAVAN_AGENT_SOCKET=str(tmp_path / "s"))
 
     assert result == (0, "")
-    assert asked == [(f"/hooks/cleanup/{KERNEL}", "/alloc/é")]
+    assert asked == [f"/hooks/cleanup/{KERNEL}"]
 
 
 async def test_it_prints_the_reason_of_a_refusal(tmp_path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from caravan_agent_driver.kernels.log_files import BoundedLog, read_log, read_nomad_logs, sweep_logs
+from caravan_agent_driver.kernels.log_files import BoundedLog, read_log, sweep_logs
 from caravan_agent_driver.kernels.scratch import Scratch
-from caravan_agent_driver.mounts.paths import made_below, opened_below, opened_root, read_regular
+from caravan_agent_driver.mounts.paths import made_below, opened_below, opened_root
 from caravan_agent_driver.mounts.table import (
     StillMountedError,
     mounts_below,
@@ -177,34 +177,6 @@ def test_one_write_larger_than_the_bound_is_kept_at_its_end(tmp_path) -> None:
 
 def test_there_is_no_log_of_a_kernel_that_wrote_none(tmp_path) -> None:
     assert read_log(tmp_path / "log") is None
-
-
-def test_nomads_logs_are_read_in_order_and_links_and_pipes_are_not(tmp_path) -> None:
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    (logs / "main.stdout.10").write_text("c")
-    (logs / "main.stdout.9").write_text("b")
-    (logs / "main.stdout.8").symlink_to("/etc/passwd")
-    os.mkfifo(logs / "main.stderr.0")
-    (logs / "prepare.stdout.0").write_text("x")
-
-    assert read_nomad_logs(tmp_path, 100) == b"bc"
-
-
-def test_a_logs_folder_that_is_a_link_is_not_followed(tmp_path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "main.stdout.0").write_text("secret")
-    (tmp_path / "alloc").mkdir()
-    (tmp_path / "alloc" / "logs").symlink_to(tmp_path / "elsewhere")
-
-    assert read_nomad_logs(tmp_path / "alloc", 100) == b""
-
-
-def test_only_the_end_of_a_long_file_is_read(tmp_path) -> None:
-    (tmp_path / "f").write_text("0123456789")
-
-    with opened_root(tmp_path) as root:
-        assert read_regular(root, PurePosixPath("f"), 3) == b"789"
 
 
 def test_old_logs_go_and_the_oldest_of_too_many_go(tmp_path) -> None:
