@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import NoBackoff
 
 from caravan_common.consul.catalog import Catalog
 from caravan_common.consul.leader import Leadership
@@ -129,8 +129,9 @@ def _limits(section: SchedulerSection) -> Limits:
 def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
     begin = Database(make_engine(config.database))
-    redis = make_redis(config.redis, answer_seconds=30, retry=Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3))
-    counters = make_redis(config.redis, answer_seconds=2, retry=Retry(NoBackoff(), 0))
+    once = Retry(NoBackoff(), 0)  # a reading that is repeated unseen would leave behind what the first one was given
+    redis = make_redis(config.redis, answer_seconds=30, retry=once)
+    counters = make_redis(config.redis, answer_seconds=2, retry=once)
     client = aiohttp.ClientSession()
     news = SessionNews()
     moves = SessionMoves(begin, news, now)

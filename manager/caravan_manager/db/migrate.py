@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
@@ -10,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import make_engine
+
+log = structlog.get_logger()
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x0CA8AFA2
@@ -36,8 +39,10 @@ async def upgrade(section: DatabaseSection) -> None:
     engine = make_engine(section, statement_seconds=LONGEST_SECONDS)
     try:
         async with engine.connect() as connection:
-            while not await _locked(connection):  # noqa: ASYNC110 - another process has it
-                await asyncio.sleep(LOOK_SECONDS)
+            if not await _locked(connection):
+                log.info("database.migration_awaited")  # another process has the lock, or an index that it began
+                while not await _locked(connection):  # noqa: ASYNC110 - the database tells nobody
+                    await asyncio.sleep(LOOK_SECONDS)
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()

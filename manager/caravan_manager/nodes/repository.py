@@ -14,8 +14,8 @@ from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
 from caravan_manager.nodes.model import Node, ScalingGroup
 
-CLOCK_SET_BACK = timedelta(minutes=1)
-"""After so long without news an agent is believed whatever its clock says: somebody set it back."""
+CLOCK_SET_BACK = timedelta(seconds=20)
+"""After so long without news, and before its node is LOST, an agent is believed whatever its clock says."""
 FIELDS: Fields = {
     "id": text(nodes.c.name),
     "status": word(nodes.c.status, NodeStatus),

@@ -115,11 +115,14 @@ class AgentWatcher:
             pass
 
     async def _claim(self, stream: Stream) -> None:
-        """Handle entries that another consumer was given long ago and never did."""
+        """Handle entries that another consumer was given long ago and never did; a node has said more since."""
         claimed: Any = await self._redis.xautoclaim(
             stream.key, GROUP, self._consumer, min_idle_time=CLAIM_AFTER_MILLISECONDS, count=BATCH
         )
-        await self._handle(stream, claimed[1])
+        if stream == self._streams.nodes:
+            await self._acknowledge(stream, claimed[1])
+        else:
+            await self._handle(stream, claimed[1])
 
     async def _read_from(self, stream: Stream, position: str) -> int:
         """Handle entries that are new, or that this consumer was given before it or its predecessor broke off."""
@@ -141,6 +144,9 @@ class AgentWatcher:
         async with asyncio.TaskGroup() as group:
             for queue in queues.values():
                 group.create_task(self._in_order(queue))
+        await self._acknowledge(stream, entries)
+
+    async def _acknowledge(self, stream: Stream, entries: list[Entry]) -> None:
         if entries:
             with ACKNOWLEDGE:
                 await self._redis.xack(stream.key, GROUP, *[entry for entry, _ in entries])
