@@ -1,17 +1,15 @@
 """Work that goes on behind an answer: each piece in one task group, none of it able to take the agent down."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import ParamSpec, Self
+from typing import Self
 
 import structlog
 
 from caravan_common.service import end
 
 log = structlog.get_logger()
-
-Arguments = ParamSpec("Arguments")
 
 
 class Background:
@@ -44,15 +42,3 @@ async def _guarded(work: Coroutine[object, object, None]) -> None:
         await work
     except Exception:
         log.exception("background.failed")
-
-
-async def to_its_end(work: Callable[Arguments, None], *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-    """Do blocking work in a thread. A cancellation waits until the thread is done: it cannot be stopped, and whoever
-    holds a lock around the work must not let the next one in before.
-    """
-    done = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        await asyncio.shield(done)
-    except asyncio.CancelledError:
-        await asyncio.wait([done])
-        raise

@@ -68,6 +68,22 @@ async def end(tasks: Iterable["asyncio.Task[None]"]) -> None:
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
+async def to_its_end(work: Coroutine[object, object, None]) -> None:
+    """Do what must not be left half done, or cannot be stopped because a thread does it, however often the caller is
+    cancelled meanwhile: that takes effect afterwards, so whoever holds a lock around the work lets nobody in before.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as err:
+            cancelled = err
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
 def run(main: Coroutine[object, object, None]) -> None:
     """Run a process's main coroutine on uvloop."""
     uvloop.run(main)

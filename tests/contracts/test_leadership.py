@@ -1,5 +1,6 @@
 """Who leads, on the real Consul and in memory: one at a time, and after a crash the successor within seconds."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from uuid import uuid4
@@ -42,6 +43,15 @@ async def test_a_successor_leads_within_seconds_and_its_predecessor_no_more(cons
         assert time.monotonic() - began < 5
     assert await successor.hold()
     await successor.release()
+
+
+async def test_many_who_ask_at_once_ask_consul_once(consul: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, asked = Leadership(consul, f"caravan/leader/test-{uuid4()}", f"manager-{uuid4()}"), []
+    hold = leader._hold
+    monkeypatch.setattr(leader, "_hold", lambda: asked.append(1) or hold())
+    assert await asyncio.gather(*[leader.hold() for _ in range(50)]) == [True] * 50
+    assert len(asked) == 1
+    await leader.release()
 
 
 async def test_another_waits_until_the_leader_gives_up(make: Make) -> None:

@@ -15,8 +15,8 @@ from caravan_agent_driver.kernels.model import Phase
 from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.mounts.bind import BindMounts, outside_home
 from caravan_agent_driver.mounts.namespace import attach, has_given_up_root, mounted_in, open_namespace
-from caravan_agent_driver.tasks import to_its_end
 from caravan_common.errors import CaravanError
+from caravan_common.service import to_its_end
 from caravan_common.wire.agent import Mount
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class InsideMounts:
             if await find_process(self.engine, container) != pid:  # else the ID may be another process's by now
                 raise ContainerGoneError
             async with self._one_at_a_time:
-                await to_its_end(self._mount, pid, namespace, wanted)  # the thread holds the descriptor
+                await to_its_end(asyncio.to_thread(self._mount, pid, namespace, wanted))  # it holds the descriptor
         finally:
             os.close(namespace)
 

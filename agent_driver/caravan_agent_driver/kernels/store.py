@@ -10,8 +10,8 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from caravan_agent_driver.kernels.model import Kernel
-from caravan_agent_driver.tasks import to_its_end
 from caravan_common.failpoints import Failpoint
+from caravan_common.service import to_its_end
 
 log = structlog.get_logger()
 
@@ -146,9 +146,9 @@ class KernelStore:
         path = self._folder / f"{kernel}.json"
         self._unsaved.discard(kernel)
         if record is None:
-            await to_its_end(path.unlink, True)
+            await to_its_end(asyncio.to_thread(path.unlink, True))
         else:
-            await to_its_end(write_atomically, path, _RECORD.dump_json(record), 0o600)
+            await to_its_end(asyncio.to_thread(write_atomically, path, _RECORD.dump_json(record), 0o600))
 
     def _tell(self, kernel: UUID) -> None:
         for listener in self._listeners:

@@ -67,13 +67,18 @@ class Leadership:
         self._name = name
         self._session: str | None = None
         self._sure_until = 0.0
+        self._asking = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadership")  # no busy neighbours, no two at once
 
     async def hold(self) -> bool:
         """Renew or take the leadership. False when another process leads or Consul does not answer."""
-        asked = time.monotonic()
-        if asked < self._sure_until:
+        if time.monotonic() < self._sure_until:
             return True
+        async with self._asking:
+            return time.monotonic() < self._sure_until or await self._ask()
+
+    async def _ask(self) -> bool:
+        asked = time.monotonic()
         try:
             async with asyncio.timeout(10):
                 held = await asyncio.get_running_loop().run_in_executor(self._thread, self._hold)

@@ -29,6 +29,9 @@ REFUSALS = frozenset({400, 413, 422})
 """What is wrong with the request itself; other failures, missing rights included, may be over at the next try."""
 
 
+ANSWER_SECONDS = 10
+ASK_SECONDS = 12
+"""How long one question may take in all: with what its answer about the leadership is old, less than the lock delay."""
 RESTART_SECONDS = 20
 """How long Nomad may take to end a container that is to be replaced."""
 THREADS = 16
@@ -93,7 +96,7 @@ class NomadCluster:
             secure=parts.scheme == "https",
             namespace=namespace,
             token=os.environ.get("NOMAD_TOKEN"),
-            timeout=10,
+            timeout=ANSWER_SECONDS,
             verify=True,
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nomad")  # a silent Nomad holds up nothing else
@@ -146,8 +149,12 @@ class NomadCluster:
     async def _ask(
         self, call: Callable[[], Any], *, unknown: Any = ..., threads: ThreadPoolExecutor | None = None
     ) -> Any:
+        limit = ASK_SECONDS if threads is None else RESTART_SECONDS + ASK_SECONDS
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads or self._threads, call)
+            async with asyncio.timeout(limit):  # the wait for a thread included
+                return await asyncio.get_running_loop().run_in_executor(threads or self._threads, call)
+        except TimeoutError as err:
+            raise UnavailableError("Nomad does not answer in time") from err
         except URLNotFoundNomadException as err:
             if unknown is not ...:
                 return unknown

@@ -13,10 +13,11 @@ from uuid import UUID, uuid4
 import structlog
 
 from caravan_common.consul.leader import Leader
-from caravan_common.errors import UnavailableError
+from caravan_common.errors import ConflictError, UnavailableError
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobRefusedError, Nomad
+from caravan_common.service import to_its_end
 from caravan_common.states import NodeStatus, SessionStatus
 from caravan_common.wire.agent import KernelSpec
 from caravan_manager.compiler.job import compile_job
@@ -45,7 +46,7 @@ PLAN_LIFETIME = timedelta(seconds=5)
 """How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
 STOP_AGAIN_SECONDS = 15
 """How long a stopped job may take before the stop is repeated."""
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 3
 """How long a process that stops goes on with what it began."""
 
 
@@ -76,6 +77,10 @@ class Cluster:
 
 class NotLeadingError(UnavailableError):
     """Another process may lead by now, and what was decided here may be out of date."""
+
+
+class SessionMovedError(ConflictError):
+    """Somebody destroyed the session, or it was placed anew, while its launch waited."""
 
 
 class Scheduler:
@@ -110,8 +115,11 @@ class Scheduler:
                     await self._acts.cancel()
                     await asyncio.sleep(self._interval)  # another leads and is woken; this one only asks now and then
         finally:
-            await self._acts.drain(DRAIN_SECONDS)
-            await self._leadership.release()
+            await to_its_end(self._stop_leading())
+
+    async def _stop_leading(self) -> None:
+        await self._acts.drain(DRAIN_SECONDS)
+        await self._leadership.release()
 
     async def _guarded_pass(self) -> None:
         try:
@@ -207,6 +215,7 @@ class Scheduler:
         Nomad may know the job nevertheless, so it is stopped first. The node's agent learns at the next sweep that the
         old kernels are nobody's.
         """
+        await self._must_be_due(session)
         log.warning("session.requeued", session=str(session.id), attempt=session.attempt)
         with REQUEUE_STOP:
             await self._cluster.nomad.stop(job_id(session.id))
@@ -223,7 +232,9 @@ class Scheduler:
                 for kernel in session.kernels:
                     spec = compile_kernel(session, kernel, owner, labels)
                     group.create_task(self._prepare(_node_of(kernel, alive).url, spec))
-            await self._register(job)  # only now: Docker must find folders and network, and nothing else waits for them
+            await self._register(
+                session, job
+            )  # only now: Docker must find folders and network, and nothing else waits for them
         except* (JobRefusedError, SpecRefusedError) as refusals:
             reason = str(refusals.exceptions[0])
         if reason is not None:
@@ -239,12 +250,19 @@ class Scheduler:
         with PREPARE:
             await self._cluster.agents.prepare(url, spec)
 
-    async def _register(self, job: Job) -> None:
-        """Tell Nomad, unless somebody else may be at it: preparing took its time."""
-        if not await self._leadership.hold():
-            raise NotLeadingError("another process may lead by now")
+    async def _register(self, session: Session, job: Job) -> None:
+        await self._must_be_due(session)  # preparing took its time
         with REGISTER:
             await self._cluster.nomad.register(job)
+
+    async def _must_be_due(self, session: Session) -> None:
+        """Raise SessionMovedError or NotLeadingError unless the session still waits for its launch, and for ours."""
+        if not await self._leadership.hold():
+            raise NotLeadingError("another process may lead by now")
+        async with self._begin() as tx:
+            current = await sessions.get(tx, session.id)
+        if current.status is not SessionStatus.SCHEDULED or current.attempt != session.attempt:
+            raise SessionMovedError(f"it is {current.status.value} by now")
 
     async def _refuse(self, session: Session, reason: str) -> None:
         """End the session, if it is where it was; what its agents prepared already is left to the sweep."""

@@ -14,7 +14,7 @@ import structlog
 from caravan_common.errors import CaravanError
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
-from caravan_common.nomad.client import Nomad
+from caravan_common.nomad.client import RESTARTS, Nomad
 from caravan_common.states import SessionStatus
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents
@@ -40,6 +40,7 @@ class Restarts:
         self._moves = moves
         self._nomad = nomad
         self._agents = agents
+        self._at_once = asyncio.Semaphore(RESTARTS)
 
     async def begin(self, session: Session) -> None:
         """Ask for the restart of a session that was just recorded as RESTARTING. Raises UnavailableError."""
@@ -56,7 +57,11 @@ class Restarts:
             await self._ask(session, await self._untouched(session))
 
     async def _ask(self, session: Session, kernels: set[UUID]) -> None:
-        """Record the asking, and if nobody else did so at the same time, ask."""
+        """Record the asking, and if nobody else did so at the same time, ask: at once, not when a thread is free."""
+        async with self._at_once:
+            await self._ask_now(session, kernels)
+
+    async def _ask_now(self, session: Session, kernels: set[UUID]) -> None:
         stamp: list[datetime] = []
 
         def asked(current: Session, now: datetime) -> Session:

@@ -18,6 +18,7 @@ from caravan_common.errors import CaravanError, ForbiddenError, InvalidParameter
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobState
 from caravan_common.nomad.events import AllocationEnded
+from caravan_common.service import end
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.agent import KernelSpec
 from caravan_common.wire.events import NodeHeartbeat
@@ -240,6 +241,41 @@ async def test_a_job_is_not_registered_by_who_leads_no_more(manager: Manager, us
     manager.leader.holders.clear()
     await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.PREPARING
+
+
+async def test_a_session_that_is_destroyed_while_it_is_prepared_is_not_told_to_nomad(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+
+    async def meanwhile(url: str, spec: KernelSpec) -> None:
+        await manager.service.destroy(user, "train", forced=True)
+
+    monkeypatch.setattr(manager.agents, "prepare", meanwhile)
+    await manager.schedule()
+    assert (await manager.session(made.id)).is_dead
+    assert manager.nomad.registered == []
+
+
+async def test_a_process_that_stops_gives_the_leadership_up_although_an_act_hangs(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.add_node()
+    begun = asyncio.Event()
+
+    async def hanging(url: str, spec: KernelSpec) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(manager.agents, "prepare", hanging)
+    await manager.service.create(user, request())
+    async with asyncio.timeout(15):
+        running = asyncio.create_task(manager.scheduler.run())
+        await begun.wait()
+        assert manager.leader.holders
+        await end([running])
+    assert manager.leader.holders == {}
 
 
 @pytest.mark.parametrize("who", ["nomad", "agents"])

@@ -88,6 +88,32 @@ async def test_an_act_that_fails_keeps_no_other(error: Exception) -> None:
     assert done == [good.id]
 
 
+async def test_an_act_that_fails_wakes_nobody_although_it_was_asked_for_again() -> None:
+    woken, go_on = asyncio.Event(), asyncio.Event()
+    acts, session = Acts(woken.set), pending()
+
+    async def act(_: Session) -> None:
+        await go_on.wait()
+        raise UnavailableError("away")
+
+    for _ in range(2):
+        acts.begin("start", [session], act)
+        await asyncio.sleep(0)
+    go_on.set()
+    await acts.settled()
+    assert not woken.is_set()
+
+
+async def test_one_kind_does_not_wait_for_another_kinds_places() -> None:
+    start, stop, sessions = Doer(), Doer(), [submitted(pending()) for _ in range(2)]
+    acts = Acts(lambda: None, at_once=1)
+    acts.begin("start", sessions, start.act)
+    acts.begin("stop", sessions[1:], stop.act)
+    await asyncio.sleep(0.01)
+    assert (start.begun, stop.begun) == ([sessions[0].id], [sessions[1].id])
+    await acts.cancel()
+
+
 async def test_draining_lets_acts_end_for_a_while_and_then_ends_them() -> None:
     quick, slow = Doer(), Doer()
     acts = Acts(lambda: None)
