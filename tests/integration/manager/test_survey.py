@@ -89,7 +89,7 @@ async def test_neither_the_queue_nor_the_sweep_reads_what_users_wrote(
     await manager.add_node(cpu="1")
     for name in ("runs", "waits"):
         await manager.service.create(user, request(name))
-        await manager.scheduler.pass_once()
+        await manager.schedule()
     statements.clear()
     async with manager.begin() as tx:
         waiting, _ = await read_snapshot(tx, manager.clock())
@@ -105,7 +105,7 @@ async def test_the_sweep_awaits_the_kernels_that_have_not_been_told_to_run(manag
     made = await add(manager.begin, seed)
     async with manager.begin() as tx:
         assert await survey.list_awaited(tx) == {}
-    await manager.scheduler.pass_once()
+    await manager.schedule()
     first, second, third = made.kernels
     await manager.moves.apply(made.id, lambda s, now: s.kernel_started(first.id, "c0ffee", now))
     async with manager.begin() as tx:
