@@ -123,9 +123,10 @@ job "caravan-storage" {
     }
 
     service {
-      name = "caravan-storage"
-      port = "metrics"
-      tags = ["metrics"]
+      name    = "caravan-storage"
+      port    = "metrics"
+      address = var.host
+      tags    = ["metrics"]
 
       check {
         type     = "tcp"

@@ -433,8 +433,9 @@ async def destroyed_while_launched(world: World) -> End:
 
     world.monkeypatch.setattr(world.nomad, "register", meanwhile)
     await world.create(None)
-    await world.until(*DEAD)
+    await world.until(*DEAD, SessionStatus.RUNNING)  # it runs when the manager died over the request
     world.monkeypatch.setattr(world.nomad, "register", register)
+    await world.destroy(forced=True)
     return DESTROYED
 
 
