@@ -4,15 +4,14 @@
 # py-consul carries no types; what it answers is given a type here.
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import consul
 from requests import RequestException
 
+from caravan_common.consul.client import make_consul
 from caravan_common.errors import UnavailableError
 
 ANSWER_SECONDS = 5
@@ -36,17 +35,9 @@ class Catalog:
     """Consul's catalogue, as far as this process's token may read it."""
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
-        self._client = consul.Consul(
-            host=parts.hostname or "127.0.0.1",
-            port=parts.port or 8500,
-            scheme=parts.scheme,
-            token=os.environ.get("CONSUL_HTTP_TOKEN") or os.environ.get("CONSUL_TOKEN"),
-            connections_timeout=ANSWER_SECONDS,
-        )
-        self._threads = ThreadPoolExecutor(
-            THREADS, thread_name_prefix="catalog"
-        )  # a silent Consul holds up nothing else
+        self._client = make_consul(address, ANSWER_SECONDS)
+        # Of its own: a silent Consul holds up nothing else.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="catalog")
 
     async def tagged(self, tag: str) -> list[Instance]:
         """Return the instances of all services with this tag, by service and address. Raises UnavailableError."""

@@ -5,16 +5,15 @@
 # py-consul carries no types; what it answers is given a type here.
 
 import asyncio
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import consul
 import structlog
 from requests import RequestException
 
+from caravan_common.consul.client import make_consul
 from caravan_common.failpoints import FailpointPair
 
 log = structlog.get_logger()
@@ -55,14 +54,7 @@ class Leadership:
     """
 
     def __init__(self, address: str, key: str, name: str) -> None:
-        parts = urlsplit(address)
-        self._client = consul.Consul(
-            host=parts.hostname or "127.0.0.1",
-            port=parts.port or 8500,
-            scheme=parts.scheme,
-            token=os.environ.get("CONSUL_HTTP_TOKEN") or os.environ.get("CONSUL_TOKEN"),
-            connections_timeout=ANSWER_SECONDS,
-        )
+        self._client = make_consul(address, ANSWER_SECONDS)
         self._key = key
         self._name = name
         self._session: str | None = None
