@@ -1,16 +1,17 @@
 """A stack of its own whose services may be killed, what sessions leave on the machine, and the bar's figures."""
 
 import os
-import re
 import signal
 import subprocess
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chaos.user import User, until
+from tests.chaos.user import Journey, User, until
+from tests.processes import process_of
 
 from caravan_common.failpoints import VARIABLE, Folder
 from caravan_deploy.platform.jobs import SERVICES, Platform
@@ -68,20 +69,28 @@ class Chaos:
 
     def process(self, service: str) -> int:
         """Return the process ID of a service of this stack, 0 when it does not run."""
-        wanted = re.compile(rf"\S*/{service}\0serve\0--config\0{re.escape(str(self.stack.layout.root))}/".encode())
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted.search((folder / "cmdline").read_bytes()):
-                    return int(folder.name)
-            except OSError:
-                continue
-        return 0
+        return process_of(self.stack, service)
 
     def kill(self, service: str) -> None:
         """Kill a service, as a crash does. Nomad starts it again."""
         before = until(lambda: self.process(service), lambda: f"{service} does not run")
         os.kill(before, signal.SIGKILL)
         until(lambda: self.process(service) not in {0, before}, lambda: f"{service} is not started again")
+
+    def problems_of(self, journey: Journey, make: Callable[[], float], seconds: list[float]) -> list[str]:
+        """Have a journey made, note how long it takes until nothing of it is left, and say what went otherwise.
+
+        ``make`` returns when the last crash was.
+        """
+        try:
+            since = max(make(), journey.last_act)
+            until(lambda: not self.left(), lambda: f"something is left: {self.left()}")
+        except AssertionError as error:
+            left = self.left()
+            journey.give_up()
+            return [str(error), *left]
+        seconds.append(time.time() - since)
+        return journey.problems()
 
     def left(self) -> list[str]:
         """Return a line for each thing of a session that is still there."""

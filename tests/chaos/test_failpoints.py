@@ -8,10 +8,11 @@ import importlib
 import pkgutil
 import re
 import time
+from functools import partial
 
 import pytest
 from tests.chaos.conftest import ROUNDS, Chaos
-from tests.chaos.user import POLL_SECONDS, Journey, until
+from tests.chaos.user import POLL_SECONDS, Journey
 
 import caravan_agent_driver
 import caravan_manager
@@ -66,7 +67,8 @@ def _round(chaos: Chaos, names: list[str], kind: str, name: str) -> None:
     left, problems = names, []
     for number in range(JOURNEYS):
         journey = Journey(chaos.user, f"{name}-{number}")
-        problems += [f"{name}: {problem}" for problem in _journey(chaos, left, journey, figures.seconds)]
+        found = chaos.problems_of(journey, partial(_journey, chaos, left, journey), figures.seconds)
+        problems += [f"{name}: {problem}" for problem in found]
         left = chaos.folder.armed
         chaos.folder.disarm()
         if problems or not left:
@@ -76,22 +78,14 @@ def _round(chaos: Chaos, names: list[str], kind: str, name: str) -> None:
     assert problems == []
 
 
-def _journey(chaos: Chaos, names: list[str], journey: Journey, seconds: list[float]) -> list[str]:
+def _journey(chaos: Chaos, names: list[str], journey: Journey) -> float:
     chaos.folder.arm(*names)
-    try:
-        if any(AT_START.match(name) for name in names):
-            chaos.kill("caravan-manager")
-        for step in (journey.create, journey.run, journey.destroy, journey.end):
-            step()
-        _wait_for_loops(chaos)
-        since = max(journey.last_act, chaos.folder.died_at)
-        until(lambda: not chaos.left(), lambda: f"something is left: {chaos.left()}")
-    except AssertionError as error:
-        left = chaos.left()
-        journey.give_up()
-        return [str(error), *left]
-    seconds.append(time.time() - since)
-    return journey.problems()
+    if any(AT_START.match(name) for name in names):
+        chaos.kill("caravan-manager")
+    for step in (journey.create, journey.run, journey.destroy, journey.end):
+        step()
+    _wait_for_loops(chaos)
+    return chaos.folder.died_at
 
 
 def _wait_for_loops(chaos: Chaos) -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,30 +92,22 @@ def test_sessions_converge_after(crash: str, moment: str, chaos: Chaos) -> None:
     figures = chaos.measured(crash)
     for number in range(max(1, round(ROUNDS / len(MOMENTS)))):
         name = f"{CRASHES[crash].__name__.strip('_').replace('_', '-')[:40]}-{moment}-{number}"
-        problems = _round(chaos, Journey(chaos.user, name), moment, CRASHES[crash], figures.seconds)
+        journey = Journey(chaos.user, name)
+        make = partial(_make, chaos, journey, moment, CRASHES[crash])
+        problems = chaos.problems_of(journey, make, figures.seconds)
         figures.problems += [f"{crash}, {moment}: {problem}" for problem in problems]
         assert problems == []
 
 
-def _round(
-    chaos: Chaos, journey: Journey, moment: str, crash: Callable[[Chaos], None], seconds: list[float]
-) -> list[str]:
+def _make(chaos: Chaos, journey: Journey, moment: str, crash: Callable[[Chaos], None]) -> float:
     crashed = 0.0
     steps = (("start", journey.create), ("run", journey.run), ("end", journey.destroy), ("", journey.end))
-    try:
-        for after, step in steps:
-            step()
-            if after == moment:
-                crash(chaos)
-                crashed = time.time()
-        since = max(journey.last_act, crashed)
-        until(lambda: not chaos.left(), lambda: f"something is left: {chaos.left()}")
-    except AssertionError as error:
-        left = chaos.left()
-        journey.give_up()
-        return [str(error), *left]
-    seconds.append(time.time() - since)
-    return journey.problems()
+    for after, step in steps:
+        step()
+        if after == moment:
+            crash(chaos)
+            crashed = time.time()
+    return crashed
 
 
 def test_a_lost_node_comes_back_with_its_sessions(chaos: Chaos) -> None:

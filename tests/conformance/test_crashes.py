@@ -1,13 +1,12 @@
 """A service dies while sessions run; users' sessions do not."""
 
 import os
-import re
 import signal
 import urllib.request
-from pathlib import Path
 
 import pytest
 from tests.conformance.conftest import Leftovers, User, eventually
+from tests.processes import process_of
 
 from caravan_deploy.layout import CLIENT_VERSION
 from caravan_deploy.second import Stack
@@ -24,9 +23,9 @@ def _in_the_long_run(service: str) -> object:
 
 def _kill(stack: Stack, service: str) -> None:
     """End a service of this stack as a crash does, and wait until Nomad runs it again."""
-    before = _process(stack, service)
+    before = process_of(stack, service)
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: _process(stack, service) not in {0, before} and _answers(stack))
+    eventually(lambda: process_of(stack, service) not in {0, before} and _answers(stack))
 
 
 def _answers(stack: Stack) -> bool:
@@ -35,18 +34,6 @@ def _answers(stack: Stack) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _process(stack: Stack, service: str) -> int:
-    """Return the process ID of a service of this stack, 0 when it does not run."""
-    wanted = re.compile(rf"\S*/{service}\0serve\0--config\0{re.escape(str(stack.layout.root))}/".encode())
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted.search((folder / "cmdline").read_bytes()):
-                return int(folder.name)
-        except OSError:
-            continue
-    return 0
 
 
 @pytest.mark.parametrize("service", [MANAGER, _in_the_long_run(AGENT)])
