@@ -232,9 +232,8 @@ class Scheduler:
                 for kernel in session.kernels:
                     spec = compile_kernel(session, kernel, owner, labels)
                     group.create_task(self._prepare(_node_of(kernel, alive).url, spec))
-            await self._register(
-                session, job
-            )  # only now: Docker must find folders and network, and nothing else waits for them
+            # Only now: Docker must find folders and network, and nothing else waits for them.
+            await self._register(session, job)
         except* (JobRefusedError, SpecRefusedError) as refusals:
             reason = str(refusals.exceptions[0])
         if reason is not None:

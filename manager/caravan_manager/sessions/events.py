@@ -5,7 +5,7 @@ Backend.AI tells them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from caravan_common.states import SessionResult, SessionStatus
@@ -181,14 +181,8 @@ def _of_session(name: str, session: Session, exit_code: int | None = None) -> Se
 
 
 def _of_kernel(name: str, session: Session, kernel: Kernel) -> SessionEvent:
-    return SessionEvent(
-        name=name,
-        session=session.id,
-        session_name=session.name,
-        access_key=session.access_key,
-        user=session.user_id,
-        project=session.project_id,
-        domain=session.domain_name,
+    return replace(
+        _of_session(name, session),
         reason=session.status_info,
         exit_code=UNKNOWN_EXIT if kernel.exit_code is None and kernel.status in _ENDING else kernel.exit_code,
         kernel=kernel.id,
