@@ -19,6 +19,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from caravan_common.wire.devices import DeviceShare
+
 
 class Mount(BaseModel):
     """A virtual folder in a kernel. ``target`` is absolute, inside the container."""
@@ -52,6 +54,8 @@ class KernelSpec(BaseModel):
     """The batch command, a shell script; None for an interactive kernel, which runs until it is destroyed."""
     bootstrap_script: str | None = Field(default=None, repr=False)
     slots: dict[str, str]
+    devices: list[DeviceShare] = []
+    """Which accelerators are the kernel's, and how much of each."""
     mounts: list[Mount] = []
     resource_opts: dict[str, str] = {}
 

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from caravan_common.wire.devices import Device
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -34,7 +36,9 @@ class NodeHeartbeat(_Event):
     """Where the manager reaches the agent's API: ``http://host:port``."""
     region: str
     slots: dict[str, str]
-    """What the node offers, as decimal strings: ``{"cpu": "8", "mem": "17179869184"}``."""
+    """What the node offers, healthy devices included: ``{"cpu": "8", "mem": "17179869184", "cuda.shares": "2"}``."""
+    devices: list[Device] = []
+    """Every accelerator of the node, also those that are ill."""
     images: list[str]
     """The references (``name:tag``) of the images that the node holds."""
     volumes: list[str] = []

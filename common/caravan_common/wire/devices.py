@@ -1,0 +1,54 @@
+"""Accelerators as agents report them, and as the manager gives them to kernels.
+
+Each physical device is one device group in Nomad, :func:`nomad_device`, with ``shares`` instances named
+``<id>::<k>``: Nomad takes all instances of a ``device`` block from one group, so a fraction never straddles devices.
+"""
+
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VENDOR = "caravan"
+
+
+class Device(BaseModel):
+    """One physical device (or one hardware partition of it, as a MIG instance) of a node."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """Unique on the node, and the same after a reboot: a GPU's UUID."""
+    slot: str
+    """The slot that it gives 1 of: ``cuda.device``, ``cuda.shares``, ``atom.device``."""
+    model: str
+    shares: int = Field(default=1, ge=1, le=1000)
+    """Into how many equal parts it can be divided; 1 for a device that is given whole or not at all."""
+    memory: int = Field(default=0, ge=0)
+    """Its own memory in bytes; 0 where it has none."""
+    numa_node: int | None = None
+    healthy: bool = True
+
+    @property
+    def kind(self) -> str:
+        """The kind of accelerator, the first part of its slot's name: ``cuda``, ``atom``."""
+        return kind_of(self.slot)
+
+
+class DeviceShare(BaseModel):
+    """What one kernel has of one device. ``amount`` is of the slot: 1 is the whole device."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    slot: str
+    amount: Decimal = Field(gt=0, le=1)
+
+
+def kind_of(slot: str) -> str:
+    """Return the kind of accelerator that a slot is of."""
+    return slot.partition(".")[0]
+
+
+def nomad_device(slot: str, device: str) -> str:
+    """Return the name of a device's group in Nomad, as ``device`` blocks select it: ``caravan/cuda/GPU-1a2b``."""
+    return f"{VENDOR}/{kind_of(slot)}/{device}"
