@@ -60,7 +60,8 @@ async def running_agent(config: AgentConfig) -> AsyncGenerator[list[str]]:
 
 @asynccontextmanager
 async def _loops(agent: Agent) -> AsyncGenerator[None]:
-    """Load the store, go on with what is in it, and run the loops around the block."""
+    """Look for accelerators, load the store, go on with what is in it, and run the loops around the block."""
+    await agent.inventory.refresh()
     await agent.store.load()
     await agent.preparation.resume()
     limits = agent.config.limits

@@ -94,4 +94,6 @@ class AgentConfig(Section):
     slots: Annotated[dict[str, str], AfterValidator(_slots)]
     redis: RedisSection
     volumes: dict[str, VolumeSection] = {}
+    devices: AbsolutePath | None = None
+    """The node's device file (see `devices/config.py`), the same that Nomad's device plugin reads."""
     limits: LimitsSection = LimitsSection()

@@ -1,13 +1,17 @@
-"""What a heartbeat says about this node: names, addresses, slots, architecture, images."""
+"""What a heartbeat says about this node: names, addresses, slots, accelerators, architecture, images."""
 
 import platform
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from caravan_agent_driver.config import AgentConfig
+from caravan_agent_driver.devices.inventory import Inventory
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.images import list_references
+from caravan_common.slots import ResourceSlots
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 
 VERSION = version("caravan")
@@ -19,16 +23,27 @@ def architecture_of(machine: str) -> str:
     return _ARCHITECTURES.get(machine.lower(), machine.lower())
 
 
+def slots_of(configured: Mapping[str, str], devices: Iterable[Device]) -> dict[str, str]:
+    """Return what the node offers: what is configured, and 1 of its slot for each device that is well."""
+    total = ResourceSlots.parse(configured)
+    for device in devices:
+        total += ResourceSlots.parse({device.slot: int(device.healthy)})
+    return total.to_json()
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """This node, as its configuration describes it."""
+    """This node, as its configuration describes it, and the accelerators that it has."""
 
     config: AgentConfig
     engine: Engine
+    inventory: Inventory
 
     async def heartbeat(self) -> NodeHeartbeat:
         """Return what is true now. Raises DockerError when the images cannot be listed."""
         config = self.config
+        await self.inventory.refresh()
+        devices = self.inventory.devices
         return NodeHeartbeat(
             at=datetime.now(UTC),
             node=config.node_id,
@@ -38,7 +53,8 @@ class Node:
             version=VERSION,
             url=config.advertise_url,
             region=config.region,
-            slots=config.slots,
+            slots=slots_of(config.slots, devices),
+            devices=list(devices),
             images=await list_references(self.engine),
             volumes=sorted(config.volumes),
         )

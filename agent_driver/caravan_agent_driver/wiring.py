@@ -10,6 +10,7 @@ from aiohttp import web
 from caravan_agent_driver.api.hooks import hooks_door
 from caravan_agent_driver.api.kernels import manager_door
 from caravan_agent_driver.config import SUBNET_PREFIX, AgentConfig
+from caravan_agent_driver.devices.inventory import Inventory
 from caravan_agent_driver.docker.containers import container_log
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.networks import SessionNetworks
@@ -38,6 +39,7 @@ class Agent:
     config: AgentConfig
     engine: Engine
     stream: RedisStreams
+    inventory: Inventory
     node: Node
     store: KernelStore
     reporter: Reporter
@@ -58,7 +60,8 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
     network = SessionNetwork(SessionNetworks(engine, config.cluster, config.network_pool, SUBNET_PREFIX), store)
     logs = KernelLogs(config.state_dir / "logs", limits.log_bytes, partial(container_log, engine), background)
     mounts = BindMounts(volumes, (config.uid, config.gid))
-    preparation = Preparation(store, scratch, mounts, network, background)
+    inventory = Inventory(config.devices)
+    preparation = Preparation(store, scratch, mounts, network, inventory, background)
     cleanup = Cleanup(store, engine, scratch, network, logs)
     watcher = Watcher(store, engine, logs, InsideMounts(store, engine, mounts), background)
     token = config.api.token.get_secret_value()
@@ -66,7 +69,8 @@ def make_agent(config: AgentConfig, background: Background) -> Agent:
         config=config,
         engine=engine,
         stream=stream,
-        node=Node(config, engine),
+        inventory=inventory,
+        node=Node(config, engine, inventory),
         store=store,
         reporter=Reporter(store, stream, background, config.node_id),
         preparation=preparation,

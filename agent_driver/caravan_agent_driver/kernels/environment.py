@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from caravan_agent_driver.devices.grants import Grant
 from caravan_agent_driver.mounts.bind import outside_home
 from caravan_common.errors import InvalidParametersError
 from caravan_common.wire.agent import KernelSpec
@@ -54,17 +55,24 @@ def environment_files(environ: Mapping[str, str]) -> dict[str, bytes]:
     return {"environ.txt": "".join(f"{name}={value}\n" for name, value in lines.items()).encode(), **files}
 
 
-def resource_text(spec: KernelSpec) -> str:
-    """Return resource.txt: what the kernel was given, in Backend.AI's form."""
+def resource_text(spec: KernelSpec, granted: Grant) -> str:
+    """Return resource.txt: what the kernel was given, in Backend.AI's form.
+
+    A slot of devices says how much of which device (``CUDA.SHARES_SHARES=GPU-1a:0.3``), any other how much there is.
+    """
     mounts = ",".join(f"{mount.name}:{mount.target}:{mount.permission}" for mount in spec.mounts)
-    shares = "".join(f"{name.upper()}_SHARES={name}:{amount}\n" for name, amount in spec.slots.items())
-    return f"SCRATCH_SIZE=0m\nMOUNTS={mounts}\nSLOTS={json.dumps(spec.slots)}\nUNIFIED_DEVICES=[]\n{shares}"
+    of_devices = {share.slot for share in spec.devices}
+    shares = "".join(
+        f"{name.upper()}_SHARES={name}:{amount}\n" for name, amount in spec.slots.items() if name not in of_devices
+    )
+    head = f"SCRATCH_SIZE=0m\nMOUNTS={mounts}\nSLOTS={json.dumps(spec.slots)}\nUNIFIED_DEVICES=[]\n"
+    return f"{head}{shares}{granted.resources}"
 
 
-def configuration_files(spec: KernelSpec, uid: int, gid: int) -> dict[str, bytes]:
-    """Return every file of /home/config by its path there."""
-    files = environment_files(complete_environment(spec.environ, uid, gid))
-    files["resource.txt"] = resource_text(spec).encode()
+def configuration_files(spec: KernelSpec, granted: Grant, uid: int, gid: int) -> dict[str, bytes]:
+    """Return every file of /home/config by its path there. Of devices the agent says the last word."""
+    files = environment_files(complete_environment({**spec.environ, **granted.environ}, uid, gid))
+    files["resource.txt"] = resource_text(spec, granted).encode()
     outside = outside_home(spec.mounts)
     if outside:
         files["mounts.txt"] = "".join(f"{mount.target}\n" for mount in outside).encode()

@@ -10,6 +10,8 @@ from uuid import UUID
 
 import structlog
 
+from caravan_agent_driver.devices.grants import grant
+from caravan_agent_driver.devices.inventory import Inventory
 from caravan_agent_driver.kernels.environment import (
     check_environment,
     complete_environment,
@@ -73,6 +75,7 @@ class Preparation:
     scratch: Scratch
     mounts: BindMounts
     network: SessionNetwork
+    inventory: Inventory
     background: Background
 
     async def request(self, spec: KernelSpec) -> None:
@@ -137,8 +140,9 @@ class Preparation:
         return problems[0] if problems else None
 
     def _make(self, spec: KernelSpec) -> None:
+        granted = grant(self.inventory, spec.devices)
         with FOLDERS:
-            self.scratch.make(spec.kernel, configuration_files(spec, self.scratch.uid, self.scratch.gid))
+            self.scratch.make(spec.kernel, configuration_files(spec, granted, self.scratch.uid, self.scratch.gid))
         for mount in parents_first(spec.mounts):
             with MOUNT:
                 self.mounts.mount(mount, self.scratch.home(spec.kernel))

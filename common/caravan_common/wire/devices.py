@@ -27,6 +27,8 @@ class Device(BaseModel):
     """Its own memory in bytes; 0 where it has none."""
     numa_node: int | None = None
     healthy: bool = True
+    problem: str = ""
+    """Why it is ill, for people."""
 
     @property
     def kind(self) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caravan_agent_driver.devices.grants import Grant
 from caravan_agent_driver.kernels.environment import (
     LARGEST_VARIABLE,
     check_environment,
@@ -66,11 +67,11 @@ def test_the_agent_decides_who_the_user_is() -> None:
 
 
 def test_an_interactive_kernel_has_no_startup_script(make_spec) -> None:
-    assert "startup.sh" not in configuration_files(make_spec(), 1000, 1000)
+    assert "startup.sh" not in configuration_files(make_spec(), Grant(), 1000, 1000)
 
 
 def test_scripts_and_resources_are_files(make_spec) -> None:
-    files = configuration_files(make_spec(startup_command="é", bootstrap_script="b"), 1000, 1000)
+    files = configuration_files(make_spec(startup_command="é", bootstrap_script="b"), Grant(), 1000, 1000)
 
     assert (files["startup.sh"], files["bootstrap.sh"]) == ("é".encode(), b"b")
     assert b'SLOTS={"cpu": "1", "mem": "268435456"}\n' in files["resource.txt"]
