@@ -19,7 +19,7 @@ export CARAVAN_JOIN_TOKEN := $(TOKEN)
 TESTS ?=
 ROUNDS ?= 20
 
-.PHONY: help packages venv up invite join leave expel down status clean test test-all bench chaos check format lock
+.PHONY: help packages venv up invite join leave expel down status clean test test-all bench chaos check format proto lock
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ check: venv ## Check style, types and layers
 format: venv ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+proto: venv ## Write the messages of Nomad's device plugins anew from nomad.proto
+	@$(BIN)/python -m grpc_tools.protoc -Iagent_driver --python_out=agent_driver --pyi_out=agent_driver \
+	  agent_driver/caravan_agent_driver/plugin/nomad.proto
+	@sed -i 's/_Mapping\]/_Mapping[str, object]]/g' agent_driver/caravan_agent_driver/plugin/nomad_pb2.pyi
 
 lock: venv ## Pin the libraries anew from pyproject.toml
 	@deploy/provision/lock.sh
