@@ -24,11 +24,17 @@ from caravan_deploy.programs import CONSUL, NOMAD, VAULT, find_program, find_pro
 from caravan_deploy.progress import say
 from caravan_deploy.report import show_admin, show_next_steps, show_status
 from caravan_deploy.servers.consul import consul_daemon
+from caravan_deploy.servers.devices import choose_devices
 from caravan_deploy.servers.nomad import nomad_daemon
 from caravan_deploy.servers.tokens import load_tokens
 from caravan_deploy.servers.vault import vault_daemon
 from caravan_deploy.up import bound_to, check_ports, connect, start_platform, start_servers
 
+DEVICES = click.option(
+    "--devices",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Copy this file as the machine's device file: its accelerators, fake ones perhaps.",
+)
 PORT_NAMES = [field.name for field in fields(Ports)]
 
 
@@ -53,15 +59,18 @@ def stack(context: click.Context, root: Path) -> None:
 @stack.command()
 @click.option("--port", "ports", multiple=True, callback=_port, help="NAME=NUMBER: another port than the usual one.")
 @click.option("--bind", metavar="ADDRESS", help="Let other machines join, at this address of this machine.")
+@DEVICES
 @click.option("--main-job/--no-main-job", default=True, help="Run the main job at the end.")
 @click.pass_obj
-def up(root: Path, ports: dict[str, int], bind: str | None, main_job: bool) -> None:
+def up(root: Path, ports: dict[str, int], bind: str | None, devices: Path | None, main_job: bool) -> None:
     """Start the stack, or what of it is missing, and run the main job."""
     layout = _server(root, ports)
     if bind is not None:
         layout = bound_to(layout, checked_address(bind))
     began = time.monotonic()
     check_ports(layout)
+    if devices is not None:
+        choose_devices(layout, devices)
     first_time = not layout.admin_file.exists()
     servers = start_servers(layout, find_programs(layout.checkout))
     admin = start_platform(layout, servers, ensure_image())
@@ -108,8 +117,9 @@ def expel_command(root: Path, node: str) -> None:
 @stack.command("join")
 @click.option("--token", envvar="CARAVAN_JOIN_TOKEN", help="What `make invite` printed; not needed to come back.")
 @click.option("--bind", metavar="ADDRESS", help="This machine's address; by default the one that leads to the server.")
+@DEVICES
 @click.pass_obj
-def join_command(root: Path, token: str | None, bind: str | None) -> None:
+def join_command(root: Path, token: str | None, bind: str | None, devices: Path | None) -> None:
     """Make this machine a node of the stack that the token is from, or start it again."""
     layout = load_layout(root, {})
     began = time.monotonic()
@@ -118,6 +128,8 @@ def join_command(root: Path, token: str | None, bind: str | None) -> None:
     programs = {pin.name: find_program(pin, layout.checkout) for pin in (CONSUL, VAULT, NOMAD)}
     if token:
         layout = accept(layout, read_token(token), bind)
+    if devices is not None:
+        choose_devices(layout, devices)
     join(layout, programs)
     say(f"{layout.node_name} is a node of {layout.name} ({time.monotonic() - began:.0f} s). make leave takes it out.")
 

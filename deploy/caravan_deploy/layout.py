@@ -167,6 +167,16 @@ class Layout:
         return self.etc / "session.nomad.json"
 
     @property
+    def devices(self) -> Path:
+        """The device file: this machine's accelerators, for Nomad's device plugin and Caravan's agent."""
+        return self.etc / "devices.toml"
+
+    @property
+    def plugins(self) -> Path:
+        """Nomad's plugins that are not part of it."""
+        return self.root / "plugins"
+
+    @property
     def client_home(self) -> Path:
         """Home of the official client while it runs the main job."""
         return self.root / "main-job"

@@ -23,6 +23,7 @@ from caravan_deploy.servers.access import (
     let_machines_log_in,
 )
 from caravan_deploy.servers.consul import consul_api, consul_daemon, start_consul
+from caravan_deploy.servers.devices import install_device_plugin
 from caravan_deploy.servers.docker import start_docker
 from caravan_deploy.servers.machine import server_login, start_machine_agent
 from caravan_deploy.servers.nomad import nomad_api, nomad_daemon, start_nomad, wait_for_node
@@ -68,6 +69,7 @@ def start_servers(layout: Layout, programs: dict[str, Path]) -> Servers:
     """Start Docker, Consul, Vault and Nomad and give them their policies."""
     layout.make_folders()
     layout.save()
+    install_device_plugin(layout)
     tokens = load_tokens(layout)
     with ThreadPoolExecutor() as pool:
         work = [pool.submit(docker_runs, layout), pool.submit(_vault, layout, tokens, programs["vault"])]

@@ -1,7 +1,8 @@
 # Agent: one on every node. Prepares kernels for session jobs, cleans up after them, and says what happens on its node.
 # What differs from node to node is in the client's meta: caravan_programs (folder of Caravan's programs), caravan_socket,
-# caravan_state (the parent of caravan_scratch), caravan_slots_cpu, caravan_slots_mem (bytes; Nomad's totals must agree), and
-# caravan_volume1 (where the volume `volume1` is) on the nodes that have it.
+# caravan_state (the parent of caravan_scratch), caravan_slots_cpu, caravan_slots_mem (bytes; Nomad's totals must agree),
+# caravan_devices (the device file, the same that Nomad's device plugin is configured with), and caravan_volume1 (where the
+# volume `volume1` is) on the nodes that have it.
 
 variable "agent_port" {
   type    = number
@@ -36,7 +37,9 @@ locals {
     socket = "{{ env "meta.caravan_socket" }}"
     state_dir = "{{ env "meta.caravan_state" }}"
     network_pool = "${var.network_pool}"
-
+    {{ with env "meta.caravan_devices" -}}
+    devices = "{{ . }}"
+    {{ end }}
     [log]
     level = "info"
     format = "json"

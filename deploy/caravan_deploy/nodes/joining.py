@@ -17,6 +17,7 @@ from caravan_deploy.ports import refuse_taken
 from caravan_deploy.progress import step, wait_for
 from caravan_deploy.servers.consul import consul_daemon, start_consul_client
 from caravan_deploy.servers.credentials import Credentials, load_credentials, save_credentials
+from caravan_deploy.servers.devices import install_device_plugin
 from caravan_deploy.servers.machine import start_machine_agent
 from caravan_deploy.servers.nomad import nomad_daemon, start_nomad_client
 from caravan_deploy.servers.pki import AUTHORITY
@@ -71,6 +72,7 @@ def join(layout: Layout, programs: dict[str, Path]) -> None:
     credentials = load_credentials(layout)
     _check_ports(layout)
     layout.make_folders()
+    install_device_plugin(layout)
     with ThreadPoolExecutor() as pool:
         docker = pool.submit(docker_runs, layout)
         consul = pool.submit(_certified_consul, layout, credentials, programs)

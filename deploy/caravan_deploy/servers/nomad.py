@@ -20,6 +20,7 @@ NOT_YET = "0s"
 VAULT = {"enabled": True, "jwt_auth_backend_path": VAULT_LOGIN}
 DRIVERS = ("docker", "raw_exec")
 CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
+DEVICE_PLUGIN = "caravan-device-plugin"
 HOOK = Path("agent_driver/caravan_agent_driver/hook.py")
 
 
@@ -144,7 +145,12 @@ def _common(layout: Layout, consul_token: str) -> dict[str, object]:
         },
         "ports": {"http": ports.nomad_http, "rpc": ports.nomad_rpc, "serf": ports.nomad_serf},
         "acl": {"enabled": True},
-        "plugin": [{"raw_exec": [{"config": [{"enabled": True}]}]}, {"docker": [{"config": [_docker_plugin()]}]}],
+        "plugin_dir": str(layout.plugins),
+        "plugin": [
+            {"raw_exec": [{"config": [{"enabled": True}]}]},
+            {"docker": [{"config": [_docker_plugin()]}]},
+            {DEVICE_PLUGIN: [{"config": [{"devices": str(layout.devices)}]}]},
+        ],
         "consul": {
             "address": f"{LOOPBACK}:{ports.consul_http}",
             "token": consul_token,
@@ -198,6 +204,7 @@ def _meta(layout: Layout) -> dict[str, str]:
         "caravan_runtime": str(layout.agent_state / "runtime"),
         "caravan_hook": str(layout.checkout / HOOK),
         "caravan_socket": str(layout.agent_socket),
+        "caravan_devices": str(layout.devices),
         "caravan_slots_cpu": str(layout.cpus),
         "caravan_slots_mem": str(layout.memory_mb * MEBIBYTE),
     }
