@@ -19,10 +19,10 @@ export CARAVAN_JOIN_TOKEN := $(TOKEN)
 TESTS ?=
 ROUNDS ?= 20
 
-.PHONY: help packages venv up invite join leave expel down status clean test test-all bench chaos check format proto lock
+.PHONY: help packages venv up invite join leave expel down status clean test test-all bench bench-scheduler chaos check format proto lock
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 packages: ## Install the Debian packages that are missing
 	@$(SUDO) deploy/provision/packages.sh
@@ -61,7 +61,10 @@ test-all: venv ## Run the tests and those that take long
 	@$(PYTEST) -m "not bench" $(TESTS)
 
 bench: venv ## Measure, and print one line a bar
-	@$(PYTEST) -m bench tests/bench -s $(TESTS)
+	@$(PYTEST) -m bench tests/bench --ignore=tests/bench/scheduler -s $(TESTS)
+
+bench-scheduler: venv ## Measure packing and speed of the planner; CARAVAN_OPENB=folder of the openb trace
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m bench tests/bench/scheduler -s -p no:cacheprovider $(TESTS)
 
 chaos: venv ## Kill every service at every place, ROUNDS times (20), and print one line a bar
 	@$(SUDO) env CARAVAN_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos $(TESTS)
