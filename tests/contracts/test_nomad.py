@@ -1,5 +1,6 @@
 """What the manager may rely on of Nomad: the same tests for the real one and for the fake."""
 
+import asyncio
 import json
 import subprocess
 from dataclasses import replace
@@ -8,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 from tests.fakes.nomad import FakeNomad
-from tests.unit.manager.sessions_made import LATER, pending
+from tests.unit.manager.sessions_made import LATER, node_made, pending
 
 from caravan_common.ids import job_id
-from caravan_common.nomad.client import Job, JobRefusedError, Nomad, NomadCluster
+from caravan_common.nomad.client import Job, JobRefusedError, JobState, Nomad, NomadCluster
 from caravan_deploy.second import Stack
 from caravan_manager.compiler.job import compile_job
+from caravan_manager.sessions.model import Seat
 
 REPOSITORY = Path(__file__).parents[2]
 SKELETON = json.loads((REPOSITORY / "tests/golden/skeleton.json").read_text())
@@ -35,8 +37,8 @@ def _real(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> NomadCluster:
 def _job() -> Job:
     """A job for a node that does not exist: Nomad takes it, and runs nothing."""
     session = replace(pending(), id=uuid4())
-    placed = session.scheduled({session.main_kernel.id: "nowhere"}, LATER)
-    return compile_job(placed, {"nowhere": uuid4()}, SKELETON)
+    placed = session.scheduled({session.main_kernel.id: Seat("nowhere")}, LATER)
+    return compile_job(placed, {"nowhere": node_made("nowhere", uuid4())}, SKELETON)
 
 
 async def test_a_registered_job_is_listed_and_registering_it_again_changes_nothing(nomad: Nomad) -> None:
@@ -53,8 +55,15 @@ async def test_a_stopped_job_is_dead_and_stopping_it_again_is_harmless(nomad: No
     await nomad.register(job)
     await nomad.stop(job["ID"])
     await nomad.stop(job["ID"])
-    (listed,) = [state for state in await nomad.list_jobs() if state.id == job["ID"]]
-    assert (listed.status, listed.stopped) == ("dead", True)
+    async with asyncio.timeout(10):  # Nomad looks at a stopped job in its own time
+        while (listed := await _listed(nomad, job)).status != "dead":
+            await asyncio.sleep(0.1)
+    assert listed.stopped
+
+
+async def _listed(nomad: Nomad, job: Job) -> JobState:
+    (found,) = [state for state in await nomad.list_jobs() if state.id == job["ID"]]
+    return found
 
 
 async def test_stopping_an_unknown_job_is_harmless(nomad: Nomad) -> None:

@@ -9,26 +9,27 @@ import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
-from uuid import UUID
 
 from caravan_common.ids import job_id, network_name
 from caravan_common.nomad.client import Job
 from caravan_common.slots import parse_bytes
+from caravan_common.wire.devices import nomad_device
+from caravan_manager.nodes.model import Node
+from caravan_manager.nodes.slots import INTRINSIC
 from caravan_manager.sessions.model import Kernel, Session
 
 MHZ_PER_CPU = 1000
 """How many of Nomad's MHz one cpu slot is; a node's `cpu_total_compute` is its cpu slots times this."""
 MEBIBYTE = 1024 * 1024
 DEFAULT_SHM_BYTES = 64 * MEBIBYTE
-NO_DEVICE = frozenset({"cpu", "mem"})
 
 _PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
 
 
-def compile_job(session: Session, node_ids: Mapping[str, UUID], skeleton: Job) -> Job:
+def compile_job(session: Session, nodes: Mapping[str, Node], skeleton: Job) -> Job:
     """Return the job of a session whose kernels all have nodes.
 
-    ``skeleton`` is the parsed `jobs/session/session.nomad.hcl`; ``node_ids`` gives Nomad's ID of each node by name.
+    ``skeleton`` is the parsed `jobs/session/session.nomad.hcl`; ``nodes`` has those of the kernels by name.
     Compiling the same session twice gives the same job.
     """
     job = copy.deepcopy(skeleton)
@@ -36,7 +37,7 @@ def compile_job(session: Session, node_ids: Mapping[str, UUID], skeleton: Job) -
     job["ID"] = job["Name"] = job_id(session.id)
     job["Priority"] = nomad_priority(session.priority)
     job["Meta"] = _meta(session)
-    job["TaskGroups"] = [_group(session, kernel, node_ids, template) for kernel in session.kernels]
+    job["TaskGroups"] = [_group(session, kernel, nodes, template) for kernel in session.kernels]
     return job
 
 
@@ -58,27 +59,27 @@ def _meta(session: Session) -> dict[str, str]:
     return {name: value for name, value in meta.items() if _PLAIN.match(value)}
 
 
-def _group(session: Session, kernel: Kernel, node_ids: Mapping[str, UUID], template: Job) -> Job:
+def _group(session: Session, kernel: Kernel, nodes: Mapping[str, Node], template: Job) -> Job:
     if kernel.node is None:
         raise ValueError(f"kernel {kernel.id} has no node")
     group = copy.deepcopy(template)
     group["Name"] = session.group_of(kernel)
     group["Constraints"] = [
-        {"LTarget": "${node.unique.id}", "RTarget": str(node_ids[kernel.node]), "Operand": "="},
+        {"LTarget": "${node.unique.id}", "RTarget": str(nodes[kernel.node].node_id), "Operand": "="},
     ]
     for task in group["Tasks"]:
         if task["Name"] == "main":
-            _lay_main(session, kernel, task)
+            _lay_main(session, kernel, nodes[kernel.node], task)
         else:
             task["Config"]["args"] = [*task["Config"]["args"], str(kernel.id)]
     return group
 
 
-def _lay_main(session: Session, kernel: Kernel, task: dict[str, Any]) -> None:
+def _lay_main(session: Session, kernel: Kernel, node: Node, task: dict[str, Any]) -> None:
     if not _PLAIN.match(session.image):
         raise ValueError("the image's reference is not plain")
     scratch = "${meta.caravan_scratch}/" + str(kernel.id)
-    task["Resources"] |= _resources(kernel)
+    task["Resources"] |= _resources(kernel) | _devices(kernel, node)
     task["Config"] |= {
         "image": session.image,
         "hostname": kernel.cluster_hostname,
@@ -95,12 +96,22 @@ def _lay_main(session: Session, kernel: Kernel, task: dict[str, Any]) -> None:
 
 
 def _resources(kernel: Kernel) -> dict[str, int]:
-    unknown = set(kernel.slots) - NO_DEVICE
-    if unknown:
-        raise ValueError(f"no device of kind {', '.join(sorted(unknown))} can be compiled yet")
     cpu = (kernel.slots["cpu"] * MHZ_PER_CPU).to_integral_value(ROUND_CEILING)
     memory = (kernel.slots["mem"] / Decimal(MEBIBYTE)).to_integral_value(ROUND_CEILING)
     return {"CPU": int(cpu), "MemoryMB": int(memory)}
+
+
+def _devices(kernel: Kernel, node: Node) -> dict[str, list[dict[str, object]]]:
+    """Return one block for each device: so many of its shares. Nomad takes those of a block from one device."""
+    for slot in kernel.slots.keys() - INTRINSIC:
+        if sum(held.amount for held in kernel.devices if held.slot == slot) != kernel.slots[slot]:
+            raise ValueError(f"kernel {kernel.id} does not have the {slot} that it asked for")
+    shares = {(device.slot, device.id): device.shares for device in node.devices}
+    blocks: list[dict[str, object]] = [
+        {"Name": nomad_device(held.slot, held.id), "Count": int(held.amount * shares[held.slot, held.id])}
+        for held in kernel.devices
+    ]
+    return {"Devices": blocks} if blocks else {}
 
 
 def shm_bytes(resource_opts: Mapping[str, str]) -> int:

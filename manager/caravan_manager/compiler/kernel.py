@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from caravan_common.wire.agent import KernelSpec, Mount
+from caravan_common.wire.devices import DeviceShare
 from caravan_manager.sessions.model import Kernel, Session, SessionMount
 from caravan_manager.sessions.ports import SERVICE_PORTS, preopened
 
@@ -32,6 +33,7 @@ def compile_kernel(session: Session, kernel: Kernel, owner: Owner, labels: Mappi
         startup_command=session.startup_command if kernel is session.main_kernel else None,
         bootstrap_script=session.bootstrap_script,
         slots=kernel.slots.to_json(),
+        devices=[DeviceShare(id=held.id, slot=held.slot, amount=held.amount) for held in kernel.devices],
         mounts=[_mount(mount) for mount in session.mounts],
         resource_opts=session.resource_opts,
     )

@@ -23,6 +23,19 @@ class NodeNotFoundError(NotFoundError):
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """An accelerator of a node: ``slot`` is what it gives 1 of, in as many equal parts as it has ``shares``."""
+
+    id: str
+    slot: str
+    model: str
+    shares: int = 1
+    memory: int = 0
+    numa_node: int | None = None
+    healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A Nomad client with Caravan's agent. ``name`` is what Backend.AI calls the agent's ID."""
 
@@ -37,11 +50,16 @@ class Node:
     version: str
     url: str
     slots: ResourceSlots
+    devices: tuple[Device, ...]
     images: frozenset[str]
     volumes: frozenset[str]
     first_contact: datetime
     last_heartbeat: datetime
     lost_at: datetime | None
+
+    def device(self, slot: str, id_: str) -> Device | None:
+        """Return one of the node's accelerators, ill or well; None when it has none of this slot and ID."""
+        return next((device for device in self.devices if (device.slot, device.id) == (slot, id_)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.choice import EVERYTHING, Choice, Fields, conditions, flag, moment, ordering, text, word
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
-from caravan_manager.nodes.model import Node, ScalingGroup
+from caravan_manager.nodes.model import Device, Node, ScalingGroup
 
 CLOCK_SET_BACK = timedelta(seconds=20)
 """After so long without news, and before its node is LOST, an agent is believed whatever its clock says."""
@@ -45,6 +45,7 @@ def _node(row: AnyRow) -> Node:
         version=row.version,
         url=row.url,
         slots=ResourceSlots.parse(row.slots),
+        devices=tuple(Device(**device) for device in row.devices),
         images=frozenset(row.images),
         volumes=frozenset(row.volumes),
         first_contact=row.first_contact,
@@ -88,6 +89,7 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> bool:
         "version": beat.version,
         "url": beat.url,
         "slots": ResourceSlots.parse(beat.slots).to_json(),
+        "devices": [device.model_dump() for device in beat.devices],
         "images": beat.images,
         "volumes": beat.volumes,
         "last_heartbeat": func.now(),
@@ -145,6 +147,12 @@ async def list_nodes(
     if name is not None:
         wanted = wanted.where(nodes.c.name == name)
     return [_node(row) for row in await tx.execute(wanted)]
+
+
+async def list_slots(tx: Transaction) -> frozenset[str]:
+    """Return the names of the slots that any node has, also one that is away now."""
+    names = select(func.jsonb_object_keys(nodes.c.slots).label("name")).subquery()
+    return frozenset((await tx.scalars(select(names.c.name).distinct().limit(1000))).all())
 
 
 async def list_scaling_groups(

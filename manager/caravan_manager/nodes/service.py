@@ -41,6 +41,11 @@ class NodesService:
         async with self._begin() as tx:
             return await repository.mark_lost(tx, silent_since)
 
+    async def offered_slots(self) -> frozenset[str]:
+        """Return the names of the slots that some node offers."""
+        async with self._begin() as tx:
+            return await repository.list_slots(tx)
+
     async def nodes(
         self,
         principal: Principal,

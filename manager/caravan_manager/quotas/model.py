@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from uuid import UUID
 
 from caravan_common.errors import QuotaExceededError
 from caravan_common.slots import ResourceSlots
+from caravan_common.states import SessionType
 
 
 class HolderKind(StrEnum):
@@ -22,6 +24,27 @@ class HolderKind(StrEnum):
 
 Holder = tuple[HolderKind, str]
 """A quota's holder: its kind, and the access key, UUID or domain name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose a session is."""
+
+    access_key: str
+    user: UUID
+    project: UUID
+    domain: str
+
+    def holders(self, type_: SessionType) -> tuple[Holder, ...]:
+        """Return whose quotas a session of this type counts against, in the order in which they are looked at."""
+        if type_ is SessionType.SYSTEM:
+            return ((HolderKind.SYSTEM_KEYPAIR, self.access_key),)
+        return (
+            (HolderKind.KEYPAIR, self.access_key),
+            (HolderKind.USER, str(self.user)),
+            (HolderKind.PROJECT, str(self.project)),
+            (HolderKind.DOMAIN, self.domain),
+        )
 
 
 @dataclass(frozen=True, slots=True)

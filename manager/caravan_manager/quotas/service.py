@@ -5,7 +5,7 @@ from uuid import UUID
 
 from caravan_common.errors import InvalidParametersError
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import NodeStatus, SessionType
+from caravan_common.states import NodeStatus
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes.model import Node
@@ -94,23 +94,10 @@ def _offer(
 def _room(nodes: Sequence[Node], principal: Principal, holdings: Sequence[Holding], known: Sequence[str]) -> Room:
     names = {node.name for node in nodes}
     here = [holding for holding in holdings if holding.node in names]
-    mine = total([holding.slots for holding in here if holding.access_key == principal.access_key])
+    mine = total([holding.slots for holding in here if holding.tenant.access_key == principal.access_key])
     left = [node.slots - total([h.slots for h in here if h.node == node.name]) for node in nodes]
     return Room.of(mine, left, known)
 
 
 def _held(quota: Quota, holdings: Sequence[Holding]) -> ResourceSlots:
-    return total([holding.slots for holding in holdings if _counts(quota, holding)])
-
-
-def _counts(quota: Quota, holding: Holding) -> bool:
-    kind, name = quota.holder
-    is_system = holding.type is SessionType.SYSTEM
-    held_by = {
-        HolderKind.KEYPAIR: holding.access_key if not is_system else None,
-        HolderKind.SYSTEM_KEYPAIR: holding.access_key if is_system else None,
-        HolderKind.USER: str(holding.user_id),
-        HolderKind.PROJECT: str(holding.project_id),
-        HolderKind.DOMAIN: holding.domain_name,
-    }
-    return held_by[kind] == name
+    return total([holding.slots for holding in holdings if quota.holder in holding.holders])

@@ -1,54 +1,304 @@
-"""What is left while a plan is made: the nodes' free slots and the holders' quotas. Plain bookkeeping, no I/O."""
+"""What the nodes and each of their accelerators have left. Plain bookkeeping in arrays, a row a node; no I/O.
 
-from collections.abc import Iterable, Mapping
+What is taken here can be given on the node: a device's part is taken from that device, never from the node's sum.
+"""
 
-from caravan_common.slots import ResourceSlots
-from caravan_manager.quotas.model import Holder, HolderKind
-from caravan_manager.scheduler.snapshot import Account, NodeView, Obstacle, Reason, SessionRequest
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self, cast
 
-_OBSTACLES = {
-    HolderKind.KEYPAIR: Obstacle.KEYPAIR_QUOTA,
-    HolderKind.SYSTEM_KEYPAIR: Obstacle.KEYPAIR_QUOTA,
-    HolderKind.USER: Obstacle.USER_QUOTA,
-    HolderKind.PROJECT: Obstacle.PROJECT_QUOTA,
-    HolderKind.DOMAIN: Obstacle.DOMAIN_QUOTA,
-}
+import numpy as np
+from numpy.typing import NDArray
+
+from caravan_manager.nodes.model import Device
+from caravan_manager.scheduler.demand import MOST, WHOLE, Demand, DeviceDemand, units
+from caravan_manager.scheduler.snapshot import NodeView
+from caravan_manager.sessions.model import HeldDevice
+from caravan_manager.sessions.queue import PlacedKernel, PlacedSession
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+NO_DEVICE = -1
+"""What stands where a node has no device, or one that is ill: nothing fits in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What is taken of one device: its slot, its place among the node's devices of that slot, and millionths."""
+
+    slot: str
+    place: int
+    amount: int
+
+
+@dataclass(slots=True)
+class DeviceRows:
+    """The devices of one slot: a row a node, a column a device.
+
+    ``free`` is what each has left in millionths, ``grain`` the smallest part of it, ``model`` and ``numa`` are numbers.
+    """
+
+    ids: list[tuple[str, ...]]
+    free: Ints
+    grain: Ints
+    model: Ints
+    numa: Ints
+
+    def usable(self, rows: Ints, models: Ints | None) -> Ints:
+        """Return what the devices of some rows have left; none of a device whose model will not do."""
+        free = self.free[rows]  # a copy: rows are picked one by one
+        return free if models is None else np.where(np.isin(self.model[rows], models), free, NO_DEVICE)
+
+    def spread(self, wanted: DeviceDemand, rows: Ints, models: Ints | None) -> tuple[Mask, Ints]:
+        """Say which of the rows have enough devices, and what their devices would have left.
+
+        Each part goes where the least is left beside it, the whole devices are any that are free then.
+        """
+        free = self.usable(rows, models)
+        ok = np.ones(len(rows), np.bool_)
+        if wanted.parts:
+            grain, all_rows = self.grain[rows], np.arange(len(rows))
+            for part in wanted.parts:
+                fitting = np.where((free >= part) & (part % grain == 0), free, MOST)
+                places = fitting.argmin(axis=1)
+                has = fitting[all_rows, places] < MOST
+                free[all_rows[has], places[has]] -= part
+                ok &= has
+        if wanted.whole:
+            full = free == WHOLE
+            order = full.cumsum(axis=1)
+            ok &= order[:, -1] >= wanted.whole
+            free[full & (order <= wanted.whole)] = 0
+        return ok, free
+
+    def part(self, rows: Ints) -> "DeviceRows":
+        """Return some rows, as a copy."""
+        ids = [self.ids[row] for row in numbers(rows)]
+        return DeviceRows(ids, self.free[rows], self.grain[rows], self.model[rows], self.numa[rows])
 
 
 class Ledger:
-    """Belongs to one plan: each session that is placed takes from it."""
+    """The nodes of one scaling group, by name. Rows are numbers: the place of a node in ``names``."""
 
-    def __init__(self, nodes: Iterable[NodeView], accounts: Iterable[Account]) -> None:
-        self.free = {node.name: node.free for node in nodes}
-        self._accounts: dict[Holder, Account] = {account.quota.holder: account for account in accounts}
+    def __init__(self, names: Sequence[str], counts: dict[str, Ints], devices: dict[str, DeviceRows]) -> None:
+        self.names = tuple(names)
+        self.counts = counts
+        self.devices = devices
+        self.last_used = np.zeros(len(self.names), np.int64)
+        """When each node was last given a session; larger is later."""
+        self.changes: list[int] = []
+        """The rows that changed, in order: who remembers something of rows looks here what is out of date."""
+        self._latest = 0
+        self._row = {name: row for row, name in enumerate(self.names)}
+        self._models: dict[str, int] = {}
 
-    def exceeded(self, request: SessionRequest) -> list[Reason]:
-        """Return which quotas the session would exceed if it started now."""
-        slots = request.slots
-        accounts = [self._accounts[holder] for holder in request.holders if holder in self._accounts]
-        crowded = [_too_many(account) for account in accounts]
-        return [reason for reason in [*crowded, *(_too_much(account, slots) for account in accounts)] if reason]
+    @classmethod
+    def of(cls, nodes: Sequence[NodeView]) -> Self:
+        """Return the ledger of nodes that nobody uses."""
+        ordered = sorted(nodes, key=lambda node: node.name)
+        device_slots = {device.slot for node in ordered for device in node.devices}
+        countable = {slot for node in ordered for slot in node.capacity} - device_slots
+        models = {m: i for i, m in enumerate(sorted({d.model for node in ordered for d in node.devices}))}
+        ledger = cls(
+            [node.name for node in ordered],
+            {slot: _counts(slot, ordered) for slot in sorted(countable)},
+            {slot: _device_rows(slot, ordered, models) for slot in sorted(device_slots)},
+        )
+        ledger._models = models
+        return ledger
 
-    def take(self, request: SessionRequest, left: Mapping[str, ResourceSlots]) -> None:
-        """Count the session in: ``left`` is what it leaves of the nodes."""
-        self.free.update(left)
-        for holder in request.holders:
-            if (account := self._accounts.get(holder)) is not None:
-                used = account.used + request.slots
-                self._accounts[holder] = Account(account.quota, used, account.sessions + 1)
+    def holding(self, placed: Iterable[PlacedSession]) -> "Ledger":
+        """Return a ledger of the same nodes of which sessions hold something; what is on other nodes is nothing to it.
+
+        A device that is not there any more, or is ill, has nothing to take.
+        """
+        held = self.copy()
+        for session in placed:
+            at = int(session.placed_at.timestamp() * 1e6)
+            for kernel in session.kernels:
+                if (row := self._row.get(kernel.node)) is not None:
+                    held.last_used[row] = max(held.last_used[row], at)
+                    held._hold(row, kernel)
+        held._latest = int(held.last_used.max(initial=0))
+        return held
+
+    def row(self, name: str) -> int | None:
+        """Return a node's row; None for one that is not here."""
+        return self._row.get(name)
+
+    def place_of(self, row: int, device: HeldDevice) -> int | None:
+        """Return a device's place among the node's of its slot; None when it is not there any more."""
+        table = self.devices.get(device.slot)
+        if table is None or device.id not in table.ids[row]:
+            return None
+        return table.ids[row].index(device.id)
+
+    def is_well(self, row: int, slot: str, place: int) -> bool:
+        """Say whether a device is there and not ill."""
+        return bool(self.devices[slot].free[row, place] != NO_DEVICE)
+
+    def numbers_of(self, models: frozenset[str]) -> Ints | None:
+        """Return the numbers that models have in the tables of devices; None for any model."""
+        if not models:
+            return None
+        return np.array([self._models[model] for model in models if model in self._models], np.int64)
+
+    def device_id(self, row: int, pick: Pick) -> str:
+        """Return the ID of a picked device."""
+        return self.devices[pick.slot].ids[row][pick.place]
+
+    def copy(self) -> "Ledger":
+        """Return a ledger of its own that says the same."""
+        return self.part(np.arange(len(self.names)))
+
+    def part(self, rows: Ints) -> "Ledger":
+        """Return a ledger of its own of some rows, which are numbered anew."""
+        counts = {slot: free[rows] for slot, free in self.counts.items()}
+        devices = {slot: table.part(rows) for slot, table in self.devices.items()}
+        ledger = Ledger([self.names[row] for row in numbers(rows)], counts, devices)
+        ledger.last_used, ledger._latest = self.last_used[rows], self._latest
+        ledger._models = self._models
+        return ledger
+
+    def fits(self, demand: Demand, rows: Ints) -> Mask:
+        """Say on which of the rows all of a demand can be had at once."""
+        ok = np.ones(len(rows), np.bool_)
+        for slot, amount in demand.counts:
+            free = self.counts.get(slot)
+            if free is None:
+                return np.zeros(len(rows), np.bool_)
+            ok &= free[rows] >= amount
+        models = self.numbers_of(demand.models)
+        for wanted in demand.devices:
+            table = self.devices.get(wanted.slot)
+            if table is None:
+                return np.zeros(len(rows), np.bool_)
+            ok &= table.spread(wanted, rows, models)[0]
+        return ok
+
+    def beside(self, demand: Demand, rows: Ints) -> dict[str, Ints]:
+        """Return what the wanted devices of rows would have left, on all of which the demand fits: [rows, devices]."""
+        models = self.numbers_of(demand.models)
+        left: dict[str, Ints] = {}
+        for wanted in demand.devices:
+            table = self.devices[wanted.slot]
+            _, free = table.spread(wanted, rows, models)
+            left[wanted.slot] = free if models is None else np.where(free == NO_DEVICE, table.free[rows], free)
+        return left
+
+    def pick(self, demand: Demand, row: int) -> tuple[Pick, ...]:
+        """Return which devices of a row, on which the demand fits, it is to have.
+
+        A part goes to the device that has the least left beside it. Whole devices come from as few NUMA nodes as
+        possible, from the one with the fewest free ones where there is a choice.
+        """
+        here = np.array([row])
+        models = self.numbers_of(demand.models)
+        return tuple(
+            pick for wanted in demand.devices for pick in _picks(self.devices[wanted.slot], wanted, here, models)
+        )
+
+    def move(self, demand: Demand, row: int, picks: Iterable[Pick], sign: int) -> None:
+        """Take a demand and its devices from a row (-1), or give them back (1)."""
+        for slot, amount in demand.counts:
+            self.counts[slot][row] += sign * amount
+        for pick in picks:
+            self.devices[pick.slot].free[row, pick.place] += sign * pick.amount
+        self.changes.append(row)
+
+    def mark_used(self, row: int) -> None:
+        """Remember that the row was given a session just now."""
+        self._latest += 1
+        self.last_used[row] = self._latest
+
+    def lower(self, row: int, other: "Ledger", other_row: int) -> None:
+        """Leave a row no more of anything than another ledger's row has; both are of the same node."""
+        for slot, free in self.counts.items():
+            free[row] = min(free[row], other.counts[slot][other_row])
+        for slot, table in self.devices.items():
+            np.minimum(table.free[row], other.devices[slot].free[other_row], out=table.free[row])
+        self.changes.append(row)
+
+    def assign(self, row: int, other: "Ledger", other_row: int) -> None:
+        """Make a row what another ledger's row is; both are of the same node."""
+        for slot, free in self.counts.items():
+            free[row] = other.counts[slot][other_row]
+        for slot, table in self.devices.items():
+            table.free[row] = other.devices[slot].free[other_row]
+        self.changes.append(row)
+
+    def left(self, slot: str, rows: Ints) -> Ints:
+        """Return what the rows have left of a slot, in its units."""
+        if (table := self.devices.get(slot)) is not None:
+            total: Ints = np.maximum(table.free[rows], 0).sum(axis=1)
+            return total
+        free = self.counts.get(slot)
+        return np.zeros(len(rows), np.int64) if free is None else free[rows]
+
+    def _hold(self, row: int, kernel: PlacedKernel) -> None:
+        for slot, amount in kernel.slots.items():
+            if slot in self.counts:
+                self.counts[slot][row] -= units(slot, amount)
+        for device in kernel.devices:
+            if (place := self.place_of(row, device)) is not None and self.is_well(row, device.slot, place):
+                self.devices[device.slot].free[row, place] -= units(device.slot, device.amount)
 
 
-def _too_many(account: Account) -> Reason | None:
-    most = account.quota.sessions
-    if most is None or account.sessions < most:
-        return None
-    return Reason(Obstacle.CONCURRENCY, (account.quota.holder[1],), str(most))
+def numbers(rows: Ints) -> list[int]:
+    """Return rows as plain numbers."""
+    return cast("list[int]", rows.tolist())
 
 
-def _too_much(account: Account, slots: ResourceSlots) -> Reason | None:
-    kind, name = account.quota.holder
-    excess = account.quota.slots.excess(account.used + slots)
-    if not excess:
-        return None
-    limit = account.quota.slots.slots.to_json()
-    return Reason(_OBSTACLES[kind], (name, *excess), " ".join(f"{slot}={limit.get(slot, '0')}" for slot in excess))
+def _counts(slot: str, nodes: Sequence[NodeView]) -> Ints:
+    return np.array([units(slot, node.capacity[slot]) if slot in node.capacity else 0 for node in nodes], np.int64)
+
+
+def _device_rows(slot: str, nodes: Sequence[NodeView], models: dict[str, int]) -> DeviceRows:
+    found = [tuple(device for device in node.devices if device.slot == slot) for node in nodes]
+    shape = (len(nodes), max((len(devices) for devices in found), default=0))
+    rows = DeviceRows(
+        [tuple(device.id for device in devices) for devices in found],
+        free=np.full(shape, NO_DEVICE, np.int64),
+        grain=np.ones(shape, np.int64),
+        model=np.full(shape, -1, np.int64),
+        numa=np.full(shape, -1, np.int64),
+    )
+    for row, devices in enumerate(found):
+        for place, device in enumerate(devices):
+            _fill(rows, row, place, device, models[device.model])
+    return rows
+
+
+def _fill(rows: DeviceRows, row: int, place: int, device: Device, model: int) -> None:
+    rows.free[row, place] = WHOLE if device.healthy else NO_DEVICE
+    rows.grain[row, place] = WHOLE // device.shares
+    rows.model[row, place] = model
+    rows.numa[row, place] = -1 if device.numa_node is None else device.numa_node
+
+
+def _picks(table: DeviceRows, wanted: DeviceDemand, here: Ints, models: Ints | None) -> list[Pick]:
+    (free,) = table.usable(here, models).tolist()
+    (grain,) = table.grain[here].tolist()
+    (numa,) = table.numa[here].tolist()
+    picks: list[Pick] = []
+    for part in wanted.parts:
+        place = min((left, i) for i, left in enumerate(free) if left >= part and part % grain[i] == 0)[1]
+        free[place] -= part
+        picks.append(Pick(wanted.slot, place, part))
+    return picks + [Pick(wanted.slot, place, WHOLE) for place in _whole_devices(free, numa, wanted.whole)]
+
+
+def _whole_devices(free: list[int], numa: list[int], count: int) -> list[int]:
+    """Return the places of whole free devices: those of the NUMA node with the fewest that are enough, if there is one.
+
+    Where none has enough, those of the NUMA nodes with the most come first.
+    """
+    by_numa: dict[int, list[int]] = {}
+    for place, left in enumerate(free):
+        if left == WHOLE:
+            by_numa.setdefault(numa[place], []).append(place)
+    enough = [places for places in by_numa.values() if len(places) >= count]
+    if enough:
+        return min(enough, key=len)[:count]
+    rest = sorted(by_numa.values(), key=len, reverse=True)
+    return [place for places in rest for place in places][:count]

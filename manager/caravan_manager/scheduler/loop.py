@@ -31,6 +31,7 @@ from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.acts import Acts
 from caravan_manager.scheduler.plan import plan
+from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
 from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Wait
@@ -154,7 +155,10 @@ class Scheduler:
         async with self._begin() as tx:
             pending, snapshot = await read_snapshot(tx, began)
         metrics.QUEUE_LENGTH.set(len(snapshot.pending))
-        decided = await asyncio.to_thread(plan, snapshot)  # a long queue must not hold up the API
+        decided = await asyncio.to_thread(plan, snapshot, find_plugins())  # a long queue must not hold up the API
+        for trouble in decided.troubles:
+            metrics.PLUGIN_FAILURES.labels(trouble.plugin).inc()
+            log.error("scheduler.plugin_failed", plugin=trouble.plugin, error=trouble.error)
         for placement in decided.placements:
             if self._moves.clock() - began > PLAN_LIFETIME:
                 log.warning("scheduler.plan_too_old", placements=len(decided.placements))
@@ -166,7 +170,7 @@ class Scheduler:
 
     async def _record_placement(self, placement: Placement) -> None:
         def move(session: Session, now: datetime) -> Session:
-            return session.scheduled(dict(placement.nodes), now) if session.status is SessionStatus.PENDING else session
+            return session.scheduled(dict(placement.seats), now) if session.status is SessionStatus.PENDING else session
 
         metrics.PLACEMENTS.inc()
         with PLACE:
@@ -225,7 +229,7 @@ class Scheduler:
 
     async def _launch_one(self, session: Session, alive: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
         skeleton = await self._cluster.skeleton.get()
-        job = compile_job(session, {name: node.node_id for name, node in alive.items()}, skeleton)
+        job = compile_job(session, alive, skeleton)
         reason: str | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -324,7 +328,13 @@ def _refused(attempt: int, reason: str, session: Session, now: datetime) -> Sess
 
 
 def _is_on(alive: dict[str, Node], session: Session) -> bool:
-    return all(kernel.node in alive for kernel in session.kernels)
+    """Say whether the session can be launched where it is placed: its nodes and devices are there and well."""
+    return all(kernel.node in alive and _has_devices(alive[kernel.node], kernel) for kernel in session.kernels)
+
+
+def _has_devices(node: Node, kernel: Kernel) -> bool:
+    found = [node.device(held.slot, held.id) for held in kernel.devices]
+    return all(device is not None and device.healthy for device in found)
 
 
 def _node_of(kernel: Kernel, alive: dict[str, Node]) -> Node:

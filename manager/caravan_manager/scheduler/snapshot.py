@@ -3,20 +3,22 @@
 All of it is frozen and ordered, so that the same snapshot always gives the same plan.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import ClusterMode, SessionType
-from caravan_manager.quotas.model import Holder, HolderKind, Quota
-from caravan_manager.sessions.model import Parent
+from caravan_manager.nodes.model import Device
+from caravan_manager.quotas.model import Quota
+from caravan_manager.scheduler.sequencers.sequencer import Past
+from caravan_manager.sessions.model import Seat
+from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node as the planner sees it. ``free`` is what the ledger has left of ``capacity``.
+    """A node as the planner sees it: what it has when nobody uses it.
 
     ``volumes`` are the volumes whose folders can be mounted there.
     """
@@ -26,97 +28,56 @@ class NodeView:
     architecture: str
     schedulable: bool
     capacity: ResourceSlots
-    free: ResourceSlots
+    devices: tuple[Device, ...] = ()
     volumes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A scaling group's rules. A session that waits for ``pending_timeout`` is cancelled; None means never."""
+    """A scaling group's rules. A session that waits for ``pending_timeout`` is cancelled; None means never.
 
-    name: str
-    pending_timeout: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A quota, and what its holder has of it: the slots and the number of sessions that hold nodes."""
-
-    quota: Quota
-    used: ResourceSlots
-    sessions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class KernelRequest:
-    """One kernel that wants a node."""
-
-    id: UUID
-    slots: ResourceSlots
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRequest:
-    """A pending session. ``sequence`` is the order of submission, unique in the cluster.
-
-    ``volumes`` are those of its folders.
+    ``sequencer`` and ``selector`` are names of plugins, ``options`` what an operator set for them.
     """
 
-    id: UUID
-    sequence: int
-    priority: int
-    type: SessionType
-    scaling_group: str
-    architecture: str
-    cluster_mode: ClusterMode
-    access_key: str
-    user: UUID
-    domain: str
-    project: UUID
-    kernels: tuple[KernelRequest, ...]
-    pending_since: datetime
-    volumes: frozenset[str] = frozenset()
-    starts_at: datetime | None = None
-    parents: tuple[Parent, ...] = ()
-
-    @property
-    def slots(self) -> ResourceSlots:
-        """The sum over the kernels."""
-        total = ResourceSlots()
-        for kernel in self.kernels:
-            total = total + kernel.slots
-        return total
-
-    @property
-    def holders(self) -> tuple[Holder, ...]:
-        """Whose quotas the session counts against, in the order in which they are looked at."""
-        if self.type is SessionType.SYSTEM:
-            return ((HolderKind.SYSTEM_KEYPAIR, self.access_key),)
-        return (
-            (HolderKind.KEYPAIR, self.access_key),
-            (HolderKind.USER, str(self.user)),
-            (HolderKind.PROJECT, str(self.project)),
-            (HolderKind.DOMAIN, self.domain),
-        )
+    name: str
+    sequencer: str = "fifo"
+    selector: str = "packed"
+    pending_timeout: timedelta | None = None
+    options: dict[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that one pass may look at. A group or holder that is not in it has no rule or quota."""
+    """Everything that one pass may look at. A group or holder that is not in it has no rule or quota.
+
+    What is left of nodes and quotas is not in it: it is what ``placed``, every session that holds nodes, leaves.
+    """
 
     taken_at: datetime
     nodes: tuple[NodeView, ...]
-    pending: tuple[SessionRequest, ...]
+    pending: tuple[PendingSession, ...]
+    placed: tuple[PlacedSession, ...] = ()
     groups: tuple[GroupView, ...] = ()
-    accounts: tuple[Account, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    past: tuple[tuple[str, Past], ...] = ()
+    """What tenants had lately of each scaling group whose sequencer asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A session that starts now: the node of each kernel, in the order of the request's kernels."""
+    """A session that starts now: the seat of each kernel, in the order of the request's kernels."""
 
     session: UUID
-    nodes: tuple[tuple[UUID, str], ...]
+    seats: tuple[tuple[UUID, Seat], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Room that is kept for a session that does not fit yet: on these nodes, from then on; None is not known."""
+
+    session: UUID
+    nodes: tuple[str, ...]
+    starts_at: datetime | None
 
 
 class Obstacle(StrEnum):
@@ -131,6 +92,7 @@ class Obstacle(StrEnum):
     DOMAIN_QUOTA = "domain_resource_limit"
     NO_NODE_OF_GROUP = "no-node-of-scaling-group"
     NO_NODE_OF_ARCHITECTURE = "no-node-of-architecture"
+    NOT_DESIGNATED = "no-designated-node"
     NO_NODE_WITH_VOLUMES = "no-node-with-volumes"
     LARGER_THAN_ANY_NODE = "larger-than-any-node"
     NO_ROOM = "no-available-instances"
@@ -198,9 +160,19 @@ class Cancellation:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """A plugin that failed or took too long, so that the default one decided."""
+
+    plugin: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What one pass decided. Each pending session is in exactly one of the three."""
+    """What one pass decided. Each pending session is in exactly one of the first three."""
 
     placements: tuple[Placement, ...]
     waits: tuple[Wait, ...]
     cancellations: tuple[Cancellation, ...] = ()
+    reserved: tuple[Reserved, ...] = ()
+    troubles: tuple[Trouble, ...] = ()

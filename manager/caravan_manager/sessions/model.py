@@ -1,8 +1,9 @@
 """Sessions and kernels as values; every move of the state machine. No I/O, no clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -125,6 +126,32 @@ def volume_of(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldDevice:
+    """What a kernel has of one device of its node; an ``amount`` of 1 is the whole device."""
+
+    slot: str
+    id: str
+    amount: Decimal
+
+    def to_json(self) -> dict[str, str]:
+        """Return the form that the database keeps."""
+        return {"slot": self.slot, "id": self.id, "amount": format(self.amount, "f")}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, str]) -> "HeldDevice":
+        """Read what :meth:`to_json` wrote."""
+        return cls(raw["slot"], raw["id"], Decimal(raw["amount"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a kernel is placed: its node, and what it has there of which devices."""
+
+    node: str
+    devices: tuple[HeldDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """One container of a session, on one node once it is placed."""
 
@@ -137,6 +164,7 @@ class Kernel:
     status_changed: datetime
     created_at: datetime
     node: str | None = None
+    devices: tuple[HeldDevice, ...] = ()
     container_id: str | None = None
     exit_code: int | None = None
     terminated_at: datetime | None = None
@@ -194,36 +222,6 @@ class SessionState:
     id: UUID
     status: SessionStatus
     status_changed: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedSession:
-    """A pending session as far as its place in the queue depends on it: none of the text that its user sent.
-
-    ``volumes`` are those of its folders, ``kernels`` the IDs and slots in the order of the session's kernels.
-    """
-
-    id: UUID
-    sequence: int
-    priority: int
-    type: SessionType
-    scaling_group: str
-    architecture: str
-    cluster_mode: ClusterMode
-    access_key: str
-    user_id: UUID
-    domain_name: str
-    project_id: UUID
-    volumes: frozenset[str]
-    kernels: tuple[tuple[UUID, ResourceSlots], ...]
-    status_info: str
-    status_data: dict[str, Any]
-    status_changed: datetime
-    starts_at: datetime | None = None
-
-    def waiting(self, info: str, checks: Checks, now: datetime) -> "QueuedSession":
-        """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
-        return replace(self, status_info=info, status_data=_checked(self.status_data, checks, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +317,7 @@ class Session:
         """Return the session that will never leave the queue. One that left it meanwhile stays as it is."""
         if self.status is not SessionStatus.PENDING:
             return self
-        told = replace(self, status_data=_checked(self.status_data, checks, now))
+        told = replace(self, status_data=checked(self.status_data, checks, now))
         return told._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
 
     def requeued(self, reason: str, new_ids: Sequence[UUID], now: datetime) -> "Session":
@@ -330,16 +328,16 @@ class Session:
         if self.status is not SessionStatus.SCHEDULED:
             return self
         fresh = tuple(
-            replace(kernel, id=new_id, status=SessionStatus.PENDING, status_changed=now, node=None)
+            replace(kernel, id=new_id, status=SessionStatus.PENDING, status_changed=now, node=None, devices=())
             for kernel, new_id in zip(self.kernels, new_ids, strict=True)
         )
         session = self._in(SessionStatus.PENDING, reason, now)
         return replace(session, kernels=fresh, attempt=self.attempt + 1, scheduled_at=None)
 
-    def scheduled(self, nodes: dict[UUID, str], now: datetime) -> "Session":
-        """Return the session with a node for each kernel. Raises ConflictError unless it is PENDING."""
+    def scheduled(self, seats: Mapping[UUID, Seat], now: datetime) -> "Session":
+        """Return the session with a seat for each kernel. Raises ConflictError unless it is PENDING."""
         self._must_be({SessionStatus.PENDING})
-        placed = tuple(replace(k.moved(SessionStatus.SCHEDULED, now), node=nodes[k.id]) for k in self.kernels)
+        placed = tuple(_seated(kernel.moved(SessionStatus.SCHEDULED, now), seats[kernel.id]) for kernel in self.kernels)
         return replace(self._in(SessionStatus.SCHEDULED, "", now), kernels=placed, scheduled_at=now)
 
     def submitted(self, now: datetime) -> "Session":
@@ -497,7 +495,12 @@ class Session:
         return replace(self, kernels=tuple(changed if k.id == changed.id else k for k in self.kernels))
 
 
-def _checked(status_data: dict[str, Any], checks: Checks, now: datetime) -> dict[str, Any]:
+def _seated(kernel: Kernel, seat: Seat) -> Kernel:
+    return replace(kernel, node=seat.node, devices=seat.devices)
+
+
+def checked(status_data: dict[str, Any], checks: Checks, now: datetime) -> dict[str, Any]:
+    """Return a session's data with what the scheduler found, in the form of Backend.AI."""
     told: dict[str, Any] = status_data.get("scheduler", {})
     scheduler = {
         "failed_predicates": [{"name": name, "msg": message} for name, message in checks.failed],

@@ -49,18 +49,18 @@ from caravan_manager.db.choice import conditions as chosen_by
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.reading import Query, Reader, ReadRow, parameter
 from caravan_manager.db.tables import kernels, projects, session_dependencies, sessions, users
-from caravan_manager.quotas.model import Holder, HolderKind
+from caravan_manager.quotas.model import Holder, Tenant
 from caravan_manager.sessions.model import (
     DEAD,
-    ON_NODES,
+    HeldDevice,
     Kernel,
     Parent,
-    QueuedSession,
     Session,
     SessionMount,
     SessionNotFoundError,
 )
 from caravan_manager.sessions.ports import ServicePort
+from caravan_manager.sessions.queue import QueuedSession
 
 LIVE = sessions.c.status.not_in(
     bindparam(None, sorted(status.value for status in DEAD), expanding=True, literal_execute=True)
@@ -96,12 +96,14 @@ class Holding:
     """What the live kernels of one keypair, project and type of session take of one node."""
 
     node: str
-    access_key: str
-    user_id: UUID
-    project_id: UUID
-    domain_name: str
+    tenant: Tenant
     type: SessionType
     slots: ResourceSlots
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whose quotas it counts against."""
+        return self.tenant.holders(self.type)
 
 
 def _ids(ids: Sequence[UUID]) -> ColumnElement[Any]:
@@ -120,6 +122,7 @@ def _kernel(row: AnyRow) -> Kernel:
         status_changed=row.status_changed,
         created_at=row.created_at,
         node=row.node,
+        devices=tuple(HeldDevice.from_json(device) for device in row.devices),
         container_id=row.container_id,
         exit_code=row.exit_code,
         terminated_at=row.terminated_at,
@@ -231,6 +234,7 @@ def _kernel_values(kernel: Kernel) -> dict[str, Any]:
         "status": kernel.status.value,
         "status_changed": kernel.status_changed,
         "node": kernel.node,
+        "devices": [device.to_json() for device in kernel.devices],
         "container_id": kernel.container_id,
         "exit_code": kernel.exit_code,
         "terminated_at": kernel.terminated_at,
@@ -532,30 +536,12 @@ async def list_holdings(tx: Transaction) -> list[Holding]:
     return [
         Holding(
             node=row.node,
-            access_key=row.access_key,
-            user_id=row.user_id,
-            project_id=row.project_id,
-            domain_name=row.domain_name,
+            tenant=Tenant(row.access_key, row.user_id, row.project_id, row.domain_name),
             type=SessionType(row.type),
             slots=ResourceSlots.parse(row.slots),
         )
         for row in await tx.execute(wanted.group_by(*keys).order_by(*keys))
     ]
-
-
-async def count_placed(tx: Transaction) -> dict[Holder, int]:
-    """Return how many sessions hold nodes, by keypair: system sessions apart from all others."""
-    wanted = (
-        select(sessions.c.access_key, sessions.c.type, func.count().label("placed"))
-        .where(sessions.c.status.in_([status.value for status in ON_NODES]))
-        .group_by(sessions.c.access_key, sessions.c.type)
-    )
-    placed: dict[Holder, int] = {}
-    for row in await tx.execute(wanted):
-        is_system = row.type == SessionType.SYSTEM.value
-        holder = (HolderKind.SYSTEM_KEYPAIR if is_system else HolderKind.KEYPAIR, row.access_key)
-        placed[holder] = placed.get(holder, 0) + row.placed
-    return placed
 
 
 async def sum_pending(tx: Transaction, access_key: str) -> tuple[int, ResourceSlots]:

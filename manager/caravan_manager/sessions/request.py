@@ -1,7 +1,7 @@
 """A request for a session becomes a session: defaults from the image, limits, names. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,6 +10,7 @@ from uuid import UUID
 from caravan_common.errors import InvalidParametersError
 from caravan_common.slots import ResourceSlots, parse_bytes
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_common.wire.devices import kind_of
 from caravan_manager.images.model import Image
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.durations import parse_moment
@@ -111,14 +112,18 @@ def new_session(
     project: UUID,
     scaling_group: str,
     image: Image,
+    offered: Collection[str],
     mounts: tuple[SessionMount, ...],
     now: datetime,
     new_id: Callable[[], UUID],
 ) -> Session:
-    """Return the PENDING session of a request. Raises InvalidParametersError when the resources cannot be."""
+    """Return the PENDING session of a request; ``offered`` are the slots that some node has.
+
+    Raises InvalidParametersError when the resources cannot be.
+    """
     if request.cluster_size != 1:
         raise InvalidParametersError("sessions of more than one container cannot be started yet")
-    main = _main_kernel(new_id(), new_id(), _slots(request, image), now)
+    main = _main_kernel(new_id(), new_id(), _slots(request, image, offered), now)
     return Session(
         id=main.session_id,
         name=request.name,
@@ -170,26 +175,30 @@ def _main_kernel(session: UUID, kernel: UUID, slots: ResourceSlots, now: datetim
     )
 
 
-def _slots(request: SessionRequest, image: Image) -> ResourceSlots:
-    """Return the slots: what was asked for, for the rest what the image needs at least, then the defaults.
+def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> ResourceSlots:
+    """Return the slots: what was asked for, for cpu and memory else what the image needs at least, then the defaults.
 
-    A zero asks for nothing: it is as if the slot were not named.
+    A zero asks for nothing: it is as if the slot were not named. What an image needs of accelerators it needs of the
+    kind that was asked for: images name several kinds.
     """
     asked = ResourceSlots.parse({n: v for n, v in request.resources.items() if v is not None})
     wanted = {name: amount for name, amount in asked.items() if amount > 0}
     least = image.minimum_slots
-    slots = ResourceSlots({**DEFAULT_SLOTS, **least, **wanted})
+    slots = {**DEFAULT_SLOTS, **{name: least[name] for name in DEFAULT_SLOTS if name in least}, **wanted}
     for name, amount in least.items():
-        if slots[name] < amount:
+        if slots.get(name, amount) < amount:
             raise InvalidParametersError(
                 "Your resource request is smaller than the minimum required by the image.",
                 slot=name,
                 minimum=format(amount, "f"),
             )
-    unknown = [name for name in slots if name not in DEFAULT_SLOTS and slots[name] > 0]
+    unknown = sorted(name for name in slots if name not in DEFAULT_SLOTS and name not in offered)
     if unknown:
         raise InvalidParametersError(f"no node offers {', '.join(unknown)}")
-    return ResourceSlots({name: amount for name, amount in slots.items() if amount > 0})
+    kinds = sorted({kind_of(name) for name in slots if name not in DEFAULT_SLOTS})
+    if len(kinds) > 1:
+        raise InvalidParametersError(f"a session has accelerators of one kind, not of {' and '.join(kinds)}")
+    return ResourceSlots(slots)
 
 
 def _resource_opts(request: SessionRequest, slots: ResourceSlots, image: Image) -> dict[str, str]:

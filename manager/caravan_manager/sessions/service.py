@@ -118,6 +118,7 @@ class SessionsService:
             project=await _project(tx, principal, request),
             scaling_group=await _scaling_group(tx, principal, request),
             image=await _image(tx, request),
+            offered=await nodes.list_slots(tx),
             mounts=await self._vfolders.resolve_mounts(tx, principal, request.mounts),
             now=self._clock(),
             new_id=uuid4,

@@ -1,6 +1,7 @@
 """The SQL that looks at many sessions at once: of each it reads only what the scheduler and the sweep decide by."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import JSON, func, literal, select
@@ -10,12 +11,16 @@ from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionStatus, SessionType
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import kernels, sessions
-from caravan_manager.sessions.model import STARTING, QueuedSession, SessionState, volume_of
+from caravan_manager.quotas.model import Tenant
+from caravan_manager.sessions.model import DEAD, ON_NODES, STARTING, HeldDevice, SessionState, volume_of
+from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedKernel, PlacedSession, QueuedSession
 
 LONGEST_QUEUE = 10_000
 """How many pending sessions one pass looks at."""
 MANY = 100_000
-"""How many sessions one sweep looks at."""
+"""How many sessions one sweep, and one pass, looks at."""
+LONGEST_START = timedelta(minutes=10)
+"""How long a session with a time limit may take from its placement until it runs, and its limit begins."""
 
 _HOSTS = func.jsonb_path_query_array(sessions.c.mounts, literal("$[*].host", JSONPATH), type_=JSONB)
 _MEMBER = func.json_build_array(kernels.c.id, kernels.c.slots)
@@ -41,15 +46,51 @@ _QUEUED = select(
     sessions.c.status_data,
     sessions.c.status_changed,
     sessions.c.starts_at,
+    sessions.c.batch_timeout_seconds,
     _HOSTS.label("hosts"),
     _MEMBERS.label("members"),
 ).where(sessions.c.status == SessionStatus.PENDING.value)
+_SEAT = func.json_build_array(kernels.c.node, kernels.c.slots, kernels.c.devices)
+_SEATS = (
+    select(func.json_agg(aggregate_order_by(_SEAT, kernels.c.cluster_role, kernels.c.cluster_idx), type_=JSON))
+    .where(
+        kernels.c.session_id == sessions.c.id,
+        kernels.c.node.is_not(None),
+        kernels.c.status.not_in([status.value for status in DEAD]),
+    )
+    .correlate(sessions)
+    .scalar_subquery()
+)
+_PLACED = (
+    select(
+        sessions.c.id,
+        sessions.c.priority,
+        sessions.c.type,
+        sessions.c.scaling_group,
+        sessions.c.access_key,
+        sessions.c.user_id,
+        sessions.c.domain_name,
+        sessions.c.project_id,
+        sessions.c.status,
+        sessions.c.scheduled_at,
+        sessions.c.deadline,
+        sessions.c.batch_timeout_seconds,
+        _SEATS.label("members"),
+    )
+    .where(sessions.c.status.in_([status.value for status in ON_NODES]))
+    .order_by(sessions.c.sequence)
+)
 
 
 async def list_queue(tx: Transaction, limit: int = LONGEST_QUEUE) -> list[QueuedSession]:
     """Return the pending sessions: high priorities first, then in the order in which they were submitted."""
     wanted = _QUEUED.order_by(sessions.c.priority.desc(), sessions.c.sequence).limit(limit)
     return [_queued(row) for row in await tx.execute(wanted)]
+
+
+async def list_placed(tx: Transaction, limit: int = MANY) -> list[PlacedSession]:
+    """Return the sessions that hold nodes, in the order in which they were submitted."""
+    return [_placed(row) for row in await tx.execute(_PLACED.limit(limit))]
 
 
 async def list_states(tx: Transaction, statuses: Sequence[SessionStatus], limit: int = MANY) -> list[SessionState]:
@@ -76,7 +117,8 @@ async def list_awaited(tx: Transaction, limit: int = MANY) -> dict[UUID, UUID]:
 
 
 def _queued(row: AnyRow) -> QueuedSession:
-    return QueuedSession(
+    limit = row.batch_timeout_seconds
+    session = PendingSession(
         id=row.id,
         sequence=row.sequence,
         priority=row.priority,
@@ -84,14 +126,34 @@ def _queued(row: AnyRow) -> QueuedSession:
         scaling_group=row.scaling_group,
         architecture=row.architecture,
         cluster_mode=ClusterMode(row.cluster_mode),
-        access_key=row.access_key,
-        user_id=row.user_id,
-        domain_name=row.domain_name,
-        project_id=row.project_id,
+        tenant=_tenant(row),
+        kernels=tuple(KernelRequest(UUID(id_), ResourceSlots.parse(slots)) for id_, slots in row.members or ()),
+        pending_since=row.status_changed,
         volumes=frozenset(volume_of(host) for host in row.hosts),
-        kernels=tuple((UUID(kernel), ResourceSlots.parse(slots)) for kernel, slots in row.members or ()),
-        status_info=row.status_info,
-        status_data=row.status_data,
-        status_changed=row.status_changed,
         starts_at=row.starts_at,
+        time_limit=None if limit is None else timedelta(seconds=limit),
     )
+    return QueuedSession(session, row.status_info, row.status_data)
+
+
+def _placed(row: AnyRow) -> PlacedSession:
+    limit = row.batch_timeout_seconds
+    latest = None if limit is None else row.scheduled_at + timedelta(seconds=limit) + LONGEST_START
+    return PlacedSession(
+        id=row.id,
+        priority=row.priority,
+        type=SessionType(row.type),
+        scaling_group=row.scaling_group,
+        tenant=_tenant(row),
+        placed_at=row.scheduled_at,
+        kernels=tuple(
+            PlacedKernel(node, ResourceSlots.parse(slots), tuple(HeldDevice.from_json(device) for device in devices))
+            for node, slots, devices in row.members or ()
+        ),
+        ends_at=row.deadline or latest,
+        is_ending=row.status == SessionStatus.TERMINATING.value,
+    )
+
+
+def _tenant(row: AnyRow) -> Tenant:
+    return Tenant(row.access_key, row.user_id, row.project_id, row.domain_name)

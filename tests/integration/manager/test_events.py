@@ -36,7 +36,7 @@ from caravan_manager.people.model import Principal
 from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.sessions import following
 from caravan_manager.sessions.following import SessionEvents
-from caravan_manager.sessions.model import Session
+from caravan_manager.sessions.model import Seat, Session
 from caravan_manager.sessions.moves import Move, SessionMoves
 from caravan_manager.sessions.news import News, SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -70,11 +70,11 @@ class Manager:
         return session
 
     async def start(self, session: Session) -> Session:
-        nodes = {kernel.id: f"n-{NODE}" for kernel in session.kernels}
+        seats = {kernel.id: Seat(f"n-{NODE}") for kernel in session.kernels}
         main = session.main_kernel.id
         return await self.move(
             session,
-            lambda s, at: s.scheduled(nodes, at),
+            lambda s, at: s.scheduled(seats, at),
             lambda s, at: s.submitted(at),
             lambda s, at: s.kernel_started(main, "c0ffee", at),
         )

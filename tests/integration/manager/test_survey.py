@@ -61,7 +61,7 @@ async def test_the_queue_tells_what_a_place_depends_on(manager: Manager, seed: S
     async with manager.begin() as tx:
         found = await survey.list_queue(tx)
     assert found[0] == queued(session, await sequence(manager.begin, session))
-    assert found[0].sequence > found[1].sequence
+    assert found[0].session.sequence > found[1].session.sequence
 
 
 async def test_however_long_the_queue_is_its_bound_hides_no_higher_priority(manager: Manager, seed: Seed) -> None:

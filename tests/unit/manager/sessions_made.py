@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import Kernel, QueuedSession, Session
+from caravan_common.states import ClusterMode, NodeStatus, SessionResult, SessionStatus, SessionType
+from caravan_manager.nodes.model import Node
+from caravan_manager.quotas.model import Tenant
+from caravan_manager.sessions.model import Kernel, Seat, Session
+from caravan_manager.sessions.queue import KernelRequest, PendingSession, QueuedSession
 
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)
 LATER = BEGAN + timedelta(seconds=5)
@@ -62,8 +65,31 @@ def pending(kernels: int = 1, type_: SessionType = SessionType.BATCH) -> Session
     )
 
 
+def node_made(name: str, node_id: UUID) -> Node:
+    """A node that is there, with 8 cpu and 16 GiB."""
+    return Node(
+        name=name,
+        node_id=node_id,
+        status=NodeStatus.ALIVE,
+        status_changed=BEGAN,
+        region="global",
+        scaling_group="default",
+        schedulable=True,
+        architecture="x86_64",
+        version="0",
+        url="http://127.0.0.1:6011",
+        slots=ResourceSlots.parse({"cpu": "8", "mem": "16g"}),
+        devices=(),
+        images=frozenset(),
+        volumes=frozenset(),
+        first_contact=BEGAN,
+        last_heartbeat=BEGAN,
+        lost_at=None,
+    )
+
+
 def queued(session: Session, sequence: int = 1) -> QueuedSession:
-    return QueuedSession(
+    waiting = PendingSession(
         id=session.id,
         sequence=sequence,
         priority=session.priority,
@@ -71,21 +97,18 @@ def queued(session: Session, sequence: int = 1) -> QueuedSession:
         scaling_group=session.scaling_group,
         architecture=session.architecture,
         cluster_mode=session.cluster_mode,
-        access_key=session.access_key,
-        user_id=session.user_id,
-        domain_name=session.domain_name,
-        project_id=session.project_id,
+        tenant=Tenant(session.access_key, session.user_id, session.project_id, session.domain_name),
+        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
+        pending_since=session.status_changed,
         volumes=frozenset(mount.volume for mount in session.mounts),
-        kernels=tuple((kernel.id, kernel.slots) for kernel in session.kernels),
-        status_info=session.status_info,
-        status_data=session.status_data,
-        status_changed=session.status_changed,
         starts_at=session.starts_at,
+        time_limit=session.batch_timeout,
     )
+    return QueuedSession(waiting, session.status_info, session.status_data)
 
 
 def submitted(session: Session) -> Session:
-    return session.scheduled({k.id: "node1" for k in session.kernels}, LATER).submitted(LATER)
+    return session.scheduled({k.id: Seat("node1") for k in session.kernels}, LATER).submitted(LATER)
 
 
 def running(session: Session) -> Session:

@@ -1,38 +1,16 @@
 """The REST door of what sessions can ask for: resource slots, folder types, scaling groups."""
 
-from typing import Any
-
 from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field
 
 from caravan_common.http import json_response
 from caravan_manager.api.auth import anonymous
 from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, read_parameters
+from caravan_manager.nodes.slots import slot_details, slot_types
 from caravan_manager.people.model import ProjectNotFoundError
 from caravan_manager.vfolders.model import ALLOWED_TYPES, folder_id
 
 routes = web.RouteTableDef()
-
-SLOT_TYPES = {"cpu": "count", "mem": "bytes"}
-SLOT_DETAILS: dict[str, dict[str, Any]] = {
-    "cpu": {
-        "slot_name": "cpu",
-        "description": "CPU",
-        "human_readable_name": "CPU",
-        "display_unit": "Core",
-        "number_format": {"binary": False, "round_length": 0},
-        "display_icon": "cpu",
-    },
-    "mem": {
-        "slot_name": "ram",
-        "description": "Memory",
-        "human_readable_name": "RAM",
-        "display_unit": "GiB",
-        "number_format": {"binary": True, "round_length": 0},
-        "display_icon": "cpu",
-    },
-}
-"""How people see the slots that every node has; from the answers of Backend.AI 25.5.2."""
 
 
 class OfGroup(BaseModel):
@@ -44,16 +22,16 @@ class OfGroup(BaseModel):
 @routes.get("/config/resource-slots")
 @routes.get("/etcd/resource-slots")
 @anonymous
-async def get_resource_slots(_request: web.Request) -> web.Response:
+async def get_resource_slots(request: web.Request) -> web.Response:
     """Return the known slots and how each is counted."""
-    return json_response(SLOT_TYPES)
+    return json_response(slot_types(await request.app[NODES].offered_slots()))
 
 
 @routes.get("/config/resource-slots/details")
 @anonymous
-async def get_resource_slot_details(_request: web.Request) -> web.Response:
+async def get_resource_slot_details(request: web.Request) -> web.Response:
     """Return how people see each slot."""
-    return json_response(SLOT_DETAILS)
+    return json_response(slot_details(await request.app[NODES].offered_slots()))
 
 
 @routes.get("/config/vfolder-types")

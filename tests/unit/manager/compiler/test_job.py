@@ -6,21 +6,23 @@ After a wanted change: `CARAVAN_GOLDEN=write make test-unit`, then read the diff
 import json
 import os
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 import pytest
-from tests.unit.manager.sessions_made import LATER, pending
+from tests.unit.manager.sessions_made import LATER, node_made, pending
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
 from caravan_manager.compiler.job import compile_job, nomad_priority
 from caravan_manager.compiler.kernel import Owner, compile_kernel
-from caravan_manager.sessions.model import Session, SessionMount
+from caravan_manager.nodes.model import Device
+from caravan_manager.sessions.model import HeldDevice, Seat, Session, SessionMount
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 SKELETON = json.loads((GOLDEN / "skeleton.json").read_text())
-NODES = {"node1": UUID(int=101), "node2": UUID(int=102)}
+NODES = {"node1": node_made("node1", UUID(int=101)), "node2": node_made("node2", UUID(int=102))}
 OWNER = Owner("user@example.com", "user")
 HOSTILE = "../../etc ${NOMAD_TOKEN} {{ env `HOME` }} '\"\n$(id)\0x"
 
@@ -33,7 +35,7 @@ def fixed(kernels: int = 1) -> Session:
         for i, k in enumerate(session.kernels)
     )
     placed = replace(session, id=UUID(int=7), kernels=members)
-    return placed.scheduled({k.id: f"node{i + 1}" for i, k in enumerate(members)}, LATER)
+    return placed.scheduled({k.id: Seat(f"node{i + 1}") for i, k in enumerate(members)}, LATER)
 
 
 @pytest.mark.parametrize("kernels", [1, 2])
@@ -44,6 +46,23 @@ def test_the_job_is_the_golden_one(kernels: int) -> None:
     if os.environ.get("CARAVAN_GOLDEN") == "write":
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_each_device_is_a_block_with_so_many_of_its_shares() -> None:
+    devices = (Device("GPU-1", "cuda.shares", "A100", shares=10), Device("GPU-2", "cuda.shares", "A100", shares=20))
+    node = replace(NODES["node1"], devices=devices)
+    held = (HeldDevice("cuda.shares", "GPU-1", Decimal(1)), HeldDevice("cuda.shares", "GPU-2", Decimal("0.35")))
+    session = fixed()
+    slots = ResourceSlots.parse({"cpu": 1, "mem": "1g", "cuda.shares": "1.35"})
+    session = replace(session, kernels=(replace(session.main_kernel, slots=slots, devices=held),))
+    (group,) = compile_job(session, {"node1": node}, SKELETON)["TaskGroups"]
+    (main,) = [task for task in group["Tasks"] if task["Name"] == "main"]
+    assert main["Resources"]["Devices"] == [
+        {"Name": "caravan/cuda/GPU-1", "Count": 10},
+        {"Name": "caravan/cuda/GPU-2", "Count": 7},
+    ]
+    told = compile_kernel(session, session.main_kernel, OWNER, {}).devices
+    assert [(share.id, share.amount) for share in told] == [("GPU-1", Decimal(1)), ("GPU-2", Decimal("0.35"))]
 
 
 def test_compiling_changes_neither_session_nor_skeleton_and_is_repeatable() -> None:
@@ -86,8 +105,8 @@ def test_an_image_that_is_no_plain_reference_is_not_compiled(image: str) -> None
 
 def test_each_kernel_is_pinned_to_its_node_and_holds_what_it_asked_for() -> None:
     first, second = compile_job(fixed(2), NODES, SKELETON)["TaskGroups"]
-    assert first["Constraints"][0]["RTarget"] == str(NODES["node1"])
-    assert second["Constraints"][0]["RTarget"] == str(NODES["node2"])
+    assert first["Constraints"][0]["RTarget"] == str(NODES["node1"].node_id)
+    assert second["Constraints"][0]["RTarget"] == str(NODES["node2"].node_id)
     main = next(task for task in first["Tasks"] if task["Name"] == "main")
     assert (main["Resources"]["CPU"], main["Resources"]["MemoryMB"]) == (1000, 256)
 
@@ -100,7 +119,7 @@ def test_parts_of_a_mebibyte_or_a_megahertz_are_rounded_up() -> None:
     assert (main["Resources"]["CPU"], main["Resources"]["MemoryMB"]) == (1, 65)
 
 
-def test_a_device_that_cannot_be_compiled_yet_is_an_error_and_not_left_out() -> None:
+def test_a_kernel_without_the_devices_that_it_asked_for_is_an_error() -> None:
     session = fixed()
     gpu = replace(session.main_kernel, slots=ResourceSlots.parse({"cpu": 1, "mem": "1g", "cuda.shares": "0.5"}))
     with pytest.raises(ValueError, match=r"cuda\.shares"):

@@ -17,7 +17,7 @@ from caravan_manager.reconcile.comparison import (
     left_on_node,
     missed_starts,
 )
-from caravan_manager.sessions.model import Session, SessionState
+from caravan_manager.sessions.model import Seat, Session, SessionState
 
 NOW = LATER + timedelta(minutes=5)
 
@@ -75,7 +75,7 @@ def test_a_session_that_moved_just_now_gets_time() -> None:
 
 def test_a_placed_session_that_is_not_submitted_yet_needs_no_job() -> None:
     session = pending()
-    placed = session.scheduled({session.main_kernel.id: "node1"}, LATER)
+    placed = session.scheduled({session.main_kernel.id: Seat("node1")}, LATER)
     assert compare([placed], [], {}, NOW).vanished == ()
 
 

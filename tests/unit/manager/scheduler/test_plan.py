@@ -11,44 +11,42 @@ from hypothesis import strategies as st
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
-from caravan_manager.quotas.model import HolderKind, Quota, SlotLimit
+from caravan_manager.quotas.model import HolderKind, Quota, SlotLimit, Tenant
 from caravan_manager.scheduler.plan import plan
+from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.snapshot import (
-    Account,
     EndReason,
     GroupView,
-    KernelRequest,
     NodeView,
     Obstacle,
     Plan,
     Reason,
-    SessionRequest,
     Snapshot,
 )
 from caravan_manager.sessions.model import Parent
+from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedKernel, PlacedSession
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 GIB = 2**30
+TENANT = Tenant("AK", user=UUID(int=2), project=UUID(int=0), domain="default")
 
 
 def slots(cpu: float, gib: float) -> ResourceSlots:
     return ResourceSlots({"cpu": Decimal(str(cpu)), "mem": Decimal(str(gib)) * GIB})
 
 
-def node(name: str, cpu: float = 8, gib: float = 16, *, free: ResourceSlots | None = None, **rest: str) -> NodeView:
-    capacity = slots(cpu, gib)
+def node(name: str, cpu: float = 8, gib: float = 16, **rest: str) -> NodeView:
     return NodeView(
         name=name,
         scaling_group=rest.get("scaling_group", "default"),
         architecture=rest.get("architecture", "x86_64"),
         schedulable=rest.get("schedulable", "yes") == "yes",
-        capacity=capacity,
-        free=capacity if free is None else free,
+        capacity=slots(cpu, gib),
     )
 
 
-def session(number: int, *kernels: ResourceSlots, priority: int = 10, mode: str = "single-node") -> SessionRequest:
-    return SessionRequest(
+def session(number: int, *kernels: ResourceSlots, priority: int = 10, mode: str = "single-node") -> PendingSession:
+    return PendingSession(
         id=UUID(int=number),
         sequence=number,
         priority=priority,
@@ -56,17 +54,23 @@ def session(number: int, *kernels: ResourceSlots, priority: int = 10, mode: str 
         scaling_group="default",
         architecture="x86_64",
         cluster_mode=ClusterMode(mode),
-        access_key="AK",
-        user=UUID(int=2),
-        domain="default",
-        project=UUID(int=0),
+        tenant=TENANT,
         pending_since=NOW,
         kernels=tuple(KernelRequest(UUID(int=number * 1000 + i), k) for i, k in enumerate(kernels)),
     )
 
 
-def planned(nodes: list[NodeView], *pending: SessionRequest) -> Plan:
-    return plan(Snapshot(NOW, tuple(nodes), tuple(pending)))
+def planned(nodes: list[NodeView], *pending: PendingSession) -> Plan:
+    return decide(Snapshot(NOW, tuple(nodes), tuple(pending)))
+
+
+def decide(snapshot: Snapshot) -> Plan:
+    return plan(snapshot, find_plugins())
+
+
+def holding(number: int, on: str, amount: ResourceSlots) -> PlacedSession:
+    kernels = (PlacedKernel(on, amount),)
+    return PlacedSession(UUID(int=number), 10, SessionType.BATCH, "default", TENANT, NOW, kernels)
 
 
 def test_sessions_start_in_the_order_of_submission() -> None:
@@ -81,8 +85,9 @@ def test_a_higher_priority_goes_first() -> None:
 
 
 def test_a_session_without_room_holds_back_those_behind_it() -> None:
-    full = node("a", 4, 4, free=slots(1, 1))
-    decided = planned([full], session(1, slots(4, 1)), session(2, slots(1, 1)))
+    taken = holding(9, "a", slots(3, 3))
+    pending = (session(1, slots(4, 1)), session(2, slots(1, 1)))
+    decided = decide(Snapshot(NOW, (node("a", 4, 4),), pending, (taken,)))
     assert decided.placements == ()
     assert decided.waits[0].obstacle is Obstacle.NO_ROOM
     assert decided.waits[0].about == ("a",)
@@ -94,7 +99,7 @@ def test_a_session_with_folders_goes_where_all_of_them_are() -> None:
     wanted = replace(session(1, slots(1, 1)), volumes=frozenset({"volume1", "volume2"}))
     half = replace(node("a", 1, 1), volumes=frozenset({"volume1"}))
     whole = replace(node("b", 8, 8), volumes=frozenset({"volume1", "volume2"}))
-    assert planned([half, whole], wanted).placements[0].nodes[0][1] == "b"
+    assert planned([half, whole], wanted).placements[0].seats[0][1].node == "b"
 
 
 def test_a_session_whose_folders_no_node_has_says_so_and_holds_back_nobody() -> None:
@@ -122,20 +127,22 @@ def test_only_nodes_of_the_group_and_architecture_that_take_sessions_are_used() 
 
 
 def test_the_tightest_node_is_taken_by_name_where_equal() -> None:
-    nodes = [node("c"), node("b", free=slots(2, 2)), node("a", free=slots(2, 2))]
-    assert planned(nodes, session(1, slots(1, 1))).placements[0].nodes[0][1] == "a"
+    nodes = (node("c"), node("b"), node("a"))
+    taken = (holding(8, "b", slots(6, 14)), holding(9, "a", slots(6, 14)))
+    decided = decide(Snapshot(NOW, nodes, (session(1, slots(1, 1)),), taken))
+    assert decided.placements[0].seats[0][1].node == "a"
 
 
 def test_a_multi_node_session_is_placed_whole_or_not_at_all() -> None:
     two = session(1, slots(4, 1), slots(4, 1), mode="multi-node")
     assert planned([node("a", 4, 4)], two).placements == ()
-    assert {n for _, n in planned([node("a", 4, 4), node("b", 4, 4)], two).placements[0].nodes} == {"a", "b"}
+    assert {s.node for _, s in planned([node("a", 4, 4), node("b", 4, 4)], two).placements[0].seats} == {"a", "b"}
 
 
 def test_a_single_node_session_needs_the_sum_on_one_node() -> None:
     two = session(1, slots(4, 1), slots(4, 1))
     assert planned([node("a", 4, 4), node("b", 4, 4)], two).waits[0].obstacle is Obstacle.LARGER_THAN_ANY_NODE
-    assert len(planned([node("a", 8, 4)], two).placements[0].nodes) == 2
+    assert len(planned([node("a", 8, 4)], two).placements[0].seats) == 2
 
 
 @given(
@@ -152,7 +159,7 @@ def test_no_node_is_ever_overcommitted_and_nobody_is_forgotten(
     for machine in nodes:
         taken = ResourceSlots()
         for placement in decided.placements:
-            if placement.nodes[0][1] == machine.name:
+            if placement.seats[0][1].node == machine.name:
                 taken = taken + by_id[placement.session].slots
         assert taken.fits_in(machine.capacity)
     answered = [p.session for p in decided.placements] + [w.session for w in decided.waits]
@@ -164,21 +171,21 @@ def parent(number: int, status: str, result: str = "undefined") -> Parent:
     return Parent(UUID(int=number), f"parent-{number}", SessionStatus(status), SessionResult(result))
 
 
-def account(kind: HolderKind, name: str, *, cpu: int | None = None, sessions: int | None = None) -> Account:
+def quota(kind: HolderKind, name: str, *, cpu: int | None = None, sessions: int | None = None) -> Quota:
     limit = SlotLimit(ResourceSlots({} if cpu is None else {"cpu": Decimal(cpu)}))
-    return Account(Quota((kind, name), limit, sessions), ResourceSlots())
+    return Quota((kind, name), limit, sessions)
 
 
-def decided_with(*pending: SessionRequest, accounts: tuple[Account, ...] = (), timeout: int | None = None) -> Plan:
-    group = GroupView("default", None if timeout is None else timedelta(seconds=timeout))
-    return plan(Snapshot(NOW, (node("a", 64, 64),), pending, (group,), accounts))
+def decided_with(*pending: PendingSession, quotas: tuple[Quota, ...] = (), timeout: int | None = None) -> Plan:
+    group = GroupView("default", pending_timeout=None if timeout is None else timedelta(seconds=timeout))
+    return decide(Snapshot(NOW, (node("a", 64, 64),), pending, (), (group,), quotas))
 
 
 def test_all_reasons_are_told_in_order_and_who_waits_for_them_keeps_nobody() -> None:
     unfinished = (parent(7, "RUNNING"), parent(8, "TERMINATED", "success"))
     held = replace(session(1, slots(8, 1)), starts_at=NOW + timedelta(seconds=1), parents=unfinished)
-    full = account(HolderKind.KEYPAIR, "AK", cpu=4, sessions=1)
-    decided = decided_with(held, session(2, slots(2, 1)), session(3, slots(1, 1)), accounts=(full,))
+    full = quota(HolderKind.KEYPAIR, "AK", cpu=4, sessions=1)
+    decided = decided_with(held, session(2, slots(2, 1)), session(3, slots(1, 1)), quotas=(full,))
     waits = {wait.session.int: wait.reasons for wait in decided.waits}
     assert [p.session.int for p in decided.placements] == [2]
     assert [r.obstacle for r in waits[1]] == [Obstacle.NOT_YET, Obstacle.DEPENDENCIES, Obstacle.KEYPAIR_QUOTA]
@@ -189,19 +196,19 @@ def test_all_reasons_are_told_in_order_and_who_waits_for_them_keeps_nobody() -> 
 def test_quotas_hold_over_all_scaling_groups_of_a_pass() -> None:
     elsewhere = replace(session(2, slots(2, 1)), scaling_group="other")
     nodes = (node("a"), node("b", scaling_group="other"))
-    quota = account(HolderKind.DOMAIN, "default", cpu=3)
-    decided = plan(Snapshot(NOW, nodes, (session(1, slots(2, 1)), elsewhere), (), (quota,)))
+    limit = quota(HolderKind.DOMAIN, "default", cpu=3)
+    decided = decide(Snapshot(NOW, nodes, (session(1, slots(2, 1)), elsewhere), (), (), (limit,)))
     assert len(decided.placements) == 1
     assert decided.waits[0].reasons == (Reason(Obstacle.DOMAIN_QUOTA, ("default", "cpu"), "cpu=3"),)
 
 
 def test_system_sessions_count_against_their_own_number_only() -> None:
-    accounts = (
-        account(HolderKind.KEYPAIR, "AK", cpu=1, sessions=1),
-        account(HolderKind.SYSTEM_KEYPAIR, "AK", sessions=1),
+    quotas = (
+        quota(HolderKind.KEYPAIR, "AK", cpu=1, sessions=1),
+        quota(HolderKind.SYSTEM_KEYPAIR, "AK", sessions=1),
     )
     system = [replace(session(n, slots(2, 1)), type=SessionType.SYSTEM) for n in (1, 2)]
-    decided = decided_with(*system, session(3, slots(1, 1)), accounts=accounts)
+    decided = decided_with(*system, session(3, slots(1, 1)), quotas=quotas)
     assert [p.session.int for p in decided.placements] == [1, 3]
 
 
@@ -237,15 +244,18 @@ def test_the_pending_timeout_counts_from_the_start_time() -> None:
 def test_no_quota_is_ever_exceeded_and_each_session_has_one_answer(
     wishes: list[tuple[int, str, int]], cpu: int, most: int
 ) -> None:
-    pending = [replace(session(i + 1, slots(c, 1), priority=p), access_key=key) for i, (c, key, p) in enumerate(wishes)]
-    accounts = (
-        *(account(HolderKind.KEYPAIR, key, sessions=most) for key in ("AK", "BK")),
-        account(HolderKind.PROJECT, str(UUID(int=0)), cpu=cpu),
+    pending = [
+        replace(session(i + 1, slots(c, 1), priority=p), tenant=replace(TENANT, access_key=key))
+        for i, (c, key, p) in enumerate(wishes)
+    ]
+    quotas = (
+        *(quota(HolderKind.KEYPAIR, key, sessions=most) for key in ("AK", "BK")),
+        quota(HolderKind.PROJECT, str(UUID(int=0)), cpu=cpu),
     )
-    decided = decided_with(*pending, accounts=accounts)
+    decided = decided_with(*pending, quotas=quotas)
     by_id = {s.id: s for s in pending}
     placed = [by_id[p.session] for p in decided.placements]
     assert sum(s.slots["cpu"] for s in placed) <= cpu
-    assert all(sum(s.access_key == key for s in placed) <= most for key in ("AK", "BK"))
+    assert all(sum(s.tenant.access_key == key for s in placed) <= most for key in ("AK", "BK"))
     assert sorted([s.id for s in placed] + [w.session for w in decided.waits]) == sorted(by_id)
     assert all(wait.reasons for wait in decided.waits)

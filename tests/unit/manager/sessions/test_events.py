@@ -9,7 +9,7 @@ from tests.unit.manager.sessions_made import LATER, pending, running, submitted
 from caravan_common.states import SessionType
 from caravan_manager.people.model import Principal, UserRole
 from caravan_manager.sessions.events import EventFilter, SessionEvent, events_of
-from caravan_manager.sessions.model import Session
+from caravan_manager.sessions.model import Seat, Session
 
 
 def _names(before: Session | None, after: Session) -> list[str]:
@@ -38,7 +38,7 @@ def _event(name: str = "session_started") -> SessionEvent:
 def test_a_session_of_two_kernels_starts() -> None:
     made = pending(kernels=2)
     assert _names(None, made) == ["session_enqueued"]
-    placed = made.scheduled({k.id: "node1" for k in made.kernels}, LATER)
+    placed = made.scheduled({k.id: Seat("node1") for k in made.kernels}, LATER)
     assert _names(made, placed) == ["session_scheduled"]
     told = placed.submitted(LATER)
     assert _names(placed, told) == ["kernel_preparing", "kernel_preparing"]

@@ -9,7 +9,7 @@ from tests.unit.manager.sessions_made import LATER, SLOTS, pending, queued, runn
 from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import MAX_REPLACED, Checks, Session, SessionNotRunningError, check_environ
+from caravan_manager.sessions.model import MAX_REPLACED, Checks, Seat, Session, SessionNotRunningError, check_environ
 
 
 def test_a_batch_session_goes_from_pending_to_success() -> None:
@@ -66,7 +66,7 @@ def test_the_end_of_one_kernel_ends_the_others_too() -> None:
 
 def test_a_start_that_is_told_before_the_submission_is_recorded_counts() -> None:
     session = pending()
-    placed = session.scheduled({session.main_kernel.id: "node1"}, LATER)
+    placed = session.scheduled({session.main_kernel.id: Seat("node1")}, LATER)
     assert placed.kernel_started(session.main_kernel.id, "c", LATER).status is SessionStatus.RUNNING
 
 

@@ -1,0 +1,76 @@
+"""The resource slots that people can ask for: how each is counted, and how clients show it. No I/O.
+
+Names and types are Backend.AI's. cpu and memory are everywhere; accelerators are known once a node offers them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from caravan_common.slots import BYTES_SLOTS
+
+INTRINSIC = ("cpu", "mem")
+"""The slots that every node has."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDetail:
+    """How clients show a slot: ``digits`` is how many they write behind the point."""
+
+    title: str
+    unit: str
+    icon: str
+    name: str | None = None
+    digits: int = 0
+
+
+_DETAILS = {
+    "cpu": SlotDetail("CPU", "Core", "cpu"),
+    "mem": SlotDetail("RAM", "GiB", "cpu", name="ram"),
+    "cuda.device": SlotDetail("CUDA-capable GPU", "GPU", "gpu1"),
+    "cuda.shares": SlotDetail("CUDA-capable GPU (fractional)", "fGPU", "gpu1", digits=2),
+    "rocm.device": SlotDetail("ROCm-capable GPU", "GPU", "gpu2"),
+    "tpu.device": SlotDetail("TPU", "TPU", "tpu"),
+    "ipu.device": SlotDetail("Graphcore IPU", "IPU", "ipu"),
+    "atom.device": SlotDetail("Rebellions ATOM", "ATOM", "rebel"),
+    "atom-plus.device": SlotDetail("Rebellions ATOM+", "ATOM+", "rebel"),
+    "atom-max.device": SlotDetail("Rebellions ATOM-Max", "ATOM-Max", "rebel"),
+    "gaudi.device": SlotDetail("Intel Gaudi", "Gaudi", "gaudi"),
+    "gaudi2.device": SlotDetail("Intel Gaudi 2", "Gaudi 2", "gaudi"),
+    "warboy.device": SlotDetail("FuriosaAI Warboy", "Warboy", "furiosa"),
+    "rngd.device": SlotDetail("FuriosaAI RNGD", "RNGD", "furiosa"),
+    "hyperaccel-lpu.device": SlotDetail("HyperAccel LPU", "LPU", "npu_generic"),
+    "tt-n300.device": SlotDetail("Tenstorrent n300", "n300", "tenstorrent"),
+}
+
+
+def slot_type(slot: str) -> str:
+    """Return how a slot is counted: ``bytes``, ``count``, or ``unique`` for a partition that is there once."""
+    if slot in BYTES_SLOTS:
+        return "bytes"
+    return "unique" if ":" in slot else "count"
+
+
+def slot_types(offered: Iterable[str]) -> dict[str, str]:
+    """Return the type of each slot that there is: those of every node, then those that some node offers."""
+    return {slot: slot_type(slot) for slot in (*INTRINSIC, *sorted(set(offered) - set(INTRINSIC)))}
+
+
+def slot_details(offered: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Return how clients show each slot, in the form of Backend.AI 25.5.2."""
+    return {slot: _shown(slot, _DETAILS.get(slot) or _unknown(slot)) for slot in slot_types(offered)}
+
+
+def _unknown(slot: str) -> SlotDetail:
+    kind = slot.partition(".")[0]
+    return SlotDetail(kind.upper(), kind.upper(), "npu_generic", digits=2 if slot.endswith(".shares") else 0)
+
+
+def _shown(slot: str, detail: SlotDetail) -> dict[str, object]:
+    return {
+        "slot_name": detail.name or slot,
+        "description": detail.title,
+        "human_readable_name": detail.title,
+        "display_unit": detail.unit,
+        "number_format": {"binary": slot in BYTES_SLOTS, "round_length": detail.digits},
+        "display_icon": detail.icon,
+    }

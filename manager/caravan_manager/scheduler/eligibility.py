@@ -1,0 +1,80 @@
+"""Which nodes would do for a session if nobody else used them, and if none would, why. Pure."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.finder import Eligible
+from caravan_manager.scheduler.ledger import Ints, Ledger, Mask, numbers
+from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Reason
+from caravan_manager.sessions.queue import PendingSession
+
+NAMED = 10
+"""How many nodes a reason names; the rest is counted."""
+
+_Wishes = tuple[str, frozenset[str], frozenset[str]]
+
+
+class Eligibility:
+    """The nodes of a scaling group, in the order of the ledger that has them empty."""
+
+    def __init__(self, nodes: Sequence[NodeView], empty: Ledger) -> None:
+        by_name = {node.name: node for node in nodes}
+        self._nodes = [by_name[name] for name in empty.names]
+        self._empty = empty
+        self._hosts: dict[_Wishes, Ints | Reason] = {}
+        self._of: dict[tuple[_Wishes, Demand], Eligible | Reason] = {}
+
+    def of(self, session: PendingSession, demand: Demand) -> Eligible | Reason:
+        """Return the nodes for a part of a session, or what rules all of them out."""
+        wishes = (session.architecture, session.nodes, session.volumes)
+        key = (wishes, demand)
+        if (known := self._of.get(key)) is None:
+            known = self._of[key] = self._look(wishes, demand)
+        return known
+
+    def names(self, eligible: Eligible) -> tuple[str, ...]:
+        """Return the names of the first nodes and how many more there are."""
+        return some_of([self._nodes[row].name for row in numbers(eligible.rows)])
+
+    def _look(self, wishes: _Wishes, demand: Demand) -> Eligible | Reason:
+        if (hosts := self._hosts.get(wishes)) is None:
+            hosts = self._hosts[wishes] = self._host(*wishes)
+        if isinstance(hosts, Reason):
+            return hosts
+        large = hosts[self._empty.fits(demand, hosts)]
+        if not len(large):
+            return Reason(Obstacle.LARGER_THAN_ANY_NODE, some_of([self._nodes[row].name for row in numbers(hosts)]))
+        return Eligible(large)
+
+    def _host(self, architecture: str, designated: frozenset[str], volumes: frozenset[str]) -> Ints | Reason:
+        """Return the nodes that would do whatever they offer, one rule after the other."""
+        if not self._nodes:
+            return Reason(Obstacle.NO_NODE_OF_GROUP)
+        wanted: tuple[tuple[Mask, Reason], ...] = (
+            (self._which(lambda n: n.architecture == architecture), Reason(Obstacle.NO_NODE_OF_ARCHITECTURE)),
+            (
+                self._which(lambda n: not designated or n.name in designated),
+                Reason(Obstacle.NOT_DESIGNATED, some_of(sorted(designated))),
+            ),
+            (
+                self._which(lambda n: volumes <= n.volumes),
+                Reason(Obstacle.NO_NODE_WITH_VOLUMES, tuple(sorted(volumes))),
+            ),
+        )
+        left = np.ones(len(self._nodes), np.bool_)
+        for fulfilled, reason in wanted:
+            left &= fulfilled
+            if not left.any():
+                return reason
+        return np.flatnonzero(left)
+
+    def _which(self, rule: Callable[[NodeView], bool]) -> Mask:
+        return np.array([rule(node) for node in self._nodes], np.bool_)
+
+
+def some_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the first names, and how many more there are."""
+    rest = len(names) - NAMED
+    return tuple(names) if rest <= 0 else (*names[:NAMED], f"{rest} more")

@@ -1,0 +1,161 @@
+"""One pass over one scaling group: sessions one by one onto its nodes, room kept for those that do not fit. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import ClusterMode
+from caravan_manager.scheduler.demand import Demand, demand_of
+from caravan_manager.scheduler.eligibility import Eligibility
+from caravan_manager.scheduler.finder import Eligible, Finder
+from caravan_manager.scheduler.futures import Futures
+from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation, Taken
+from caravan_manager.scheduler.seats import seats_of
+from caravan_manager.scheduler.selectors.first_fit import FirstFit
+from caravan_manager.scheduler.selectors.selector import MakeSelector, Room
+from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Placement, Reason, Reserved
+from caravan_manager.scheduler.typical import typical_demands
+from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedSession
+
+FIRST_ROW = np.array([0])
+
+_Part = tuple[tuple[KernelRequest, ...], Demand, Eligible]
+"""Kernels that one node takes together, what they want of it, and the nodes that would do."""
+
+
+class GroupPass:
+    """Takes place after place from the ledger of a scaling group."""
+
+    def __init__(
+        self,
+        nodes: Sequence[NodeView],
+        placed: Sequence[PlacedSession],
+        selector: MakeSelector,
+        taken_at: datetime,
+        pending: Sequence[PendingSession] = (),
+    ) -> None:
+        usable = [node for node in nodes if node.schedulable]
+        self._empty = Ledger.of(usable)
+        self._keeper = Keeper(self._empty.holding(placed))
+        self._eligibility = Eligibility(usable, self._empty)
+        self._placed = placed
+        self._selector = selector
+        self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
+        self._now = taken_at
+        self._futures: Futures | None = None
+        self._demands: dict[tuple[tuple[ResourceSlots, ...], frozenset[str]], Demand] = {}
+        self._finder = self._without_reservations = self._find_in(self._keeper.now)
+        self.reserved: list[Reserved] = []
+
+    def place(self, session: PendingSession) -> Placement | Reason:
+        """Take room for the whole session and return its seats, or leave everything as it is and say what is missing.
+
+        For a session that would fit later, room is kept.
+        """
+        parts = self._parts(session)
+        if isinstance(parts, Reason):
+            return parts
+        ends_at = None if session.time_limit is None else self._now + session.time_limit
+        taken = self._take(self._keeper, self._finder, parts, ends_at)
+        if taken is not None:
+            self._keeper.mark_used(part.row for part in taken)
+            return self._placement(session, parts, taken)
+        reason = self._reason(parts)
+        if reason.obstacle is Obstacle.NO_ROOM and len(self._keeper.reservations) < DEPTH:
+            self._reserve(session, parts)
+        return reason
+
+    def _parts(self, session: PendingSession) -> list[_Part] | Reason:
+        """Return what must be placed together: all on a single node, or each kernel for itself."""
+        together = (
+            [session.kernels]
+            if session.cluster_mode is ClusterMode.SINGLE_NODE
+            else [(kernel,) for kernel in session.kernels]
+        )
+        parts: list[_Part] = []
+        for kernels in together:
+            demand = self._demand(kernels, session.models)
+            eligible = self._eligibility.of(session, demand)
+            if isinstance(eligible, Reason):
+                return eligible
+            parts.append((kernels, demand, eligible))
+        return parts
+
+    def _demand(self, kernels: tuple[KernelRequest, ...], models: frozenset[str]) -> Demand:
+        key = (tuple(kernel.slots for kernel in kernels), models)
+        if (demand := self._demands.get(key)) is None:
+            demand = self._demands[key] = demand_of(key[0], self._empty.devices.keys(), models)
+        return demand
+
+    def _find_in(self, ledger: Ledger) -> Finder:
+        return Finder(ledger, self._selector(Room(ledger, self._empty, self._typical)))
+
+    def _take(
+        self, keeper: Keeper, finder: Finder, parts: Sequence[_Part], ends_at: datetime | None
+    ) -> list[Taken] | None:
+        """Take all parts, or none."""
+        taken: list[Taken] = []
+        for _, demand, eligible in parts:
+            found = self._seat(keeper, finder, demand, eligible, ends_at)
+            if found is None:
+                for part in reversed(taken):
+                    keeper.give_back(part, ends_at)
+                return None
+            keeper.take(found, ends_at)
+            taken.append(found)
+        return taken
+
+    def _seat(
+        self, keeper: Keeper, finder: Finder, demand: Demand, eligible: Eligible, ends_at: datetime | None
+    ) -> Taken | None:
+        """Return the best node that nothing is kept of; for a session that ends also one that is kept for later."""
+        row = finder.find(demand, eligible)
+        if row is not None:
+            return Taken(demand, row, keeper.open.pick(demand, row))
+        for kept in keeper.kept_rows() if ends_at is not None else ():
+            until = keeper.row_until(kept, ends_at)
+            if kept in eligible.rows and until.fits(demand, FIRST_ROW).all():
+                return Taken(demand, kept, until.pick(demand, 0))
+        return None
+
+    def _placement(self, session: PendingSession, parts: Sequence[_Part], taken: Sequence[Taken]) -> Placement:
+        seats = {
+            kernel: seat
+            for (kernels, _, _), part in zip(parts, taken, strict=True)
+            for kernel, seat in seats_of(kernels, part, self._empty)
+        }
+        return Placement(session.id, tuple((kernel.id, seats[kernel.id]) for kernel in session.kernels))
+
+    def _reason(self, parts: Sequence[_Part]) -> Reason:
+        """Say whether there is no room at all, or only none that is not kept for others."""
+        if self._keeper.reservations:
+            plain = Keeper(self._keeper.now)
+            if (taken := self._take(plain, self._without_reservations, parts, None)) is not None:
+                for part in taken:
+                    plain.give_back(part, None)
+                ahead = self._keeper.kept_for({part.row for part in taken})
+                return Reason(Obstacle.BEHIND_THE_HEAD, tuple(str(session) for session in ahead))
+        return Reason(Obstacle.NO_ROOM, self._eligibility.names(parts[0][2]))
+
+    def _reserve(self, session: PendingSession, parts: Sequence[_Part]) -> None:
+        """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""
+        if self._futures is None:
+            self._futures = Futures(self._empty, self._placed, self._now)
+        base = self._keeper.now.copy()
+        for kept in self._keeper.reservations:
+            for part in kept.taken:
+                base.move(part.demand, part.row, part.picks, -1)
+
+        def seek(ledger: Ledger) -> list[Taken] | None:
+            return self._take(Keeper(ledger), Finder(ledger, FirstFit()), parts, None)
+
+        future = self._futures.first(base, seek)
+        if future is None:
+            return
+        self._keeper.reserve(Reservation.of(session.id, future.at, future.found, future.ledger))
+        self._finder = self._find_in(self._keeper.open)
+        names = tuple(self._empty.names[part.row] for part in future.found)
+        self.reserved.append(Reserved(session.id, names, future.at))

@@ -1,0 +1,100 @@
+"""Keeps plugins from stopping a pass: what one gets wrong or takes too long for, the default one answers.
+
+A trouble is part of the plan, so that it is told and a replay shows it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.ledger import Ints
+from caravan_manager.scheduler.selectors.selector import MakeSelector, Room, Scores, Selector
+from caravan_manager.scheduler.sequencers.sequencer import Sequencer, Turns, Usage
+from caravan_manager.scheduler.snapshot import Trouble
+from caravan_manager.sessions.queue import PendingSession
+
+PLUGIN_SECONDS = 1.0
+"""How long a plugin may take in a pass over one scaling group."""
+Report = Callable[[Trouble], object]
+
+
+def is_own(plugin: object) -> bool:
+    """Say whether a plugin is one of Caravan's: a busy machine must not make these hand over."""
+    return getattr(plugin, "__module__", "").startswith("caravan_manager.")
+
+
+class GuardedSelector:
+    """A selector that hands over to another one for the rest of the pass when it fails."""
+
+    def __init__(self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report) -> None:
+        self._name = name
+        self._default = default
+        self._room = room
+        self._report = report
+        self._seconds = 0.0
+        self._failed = False
+        self._trusted = is_own(make)
+        self._selector = self._make(make)
+
+    def scores(self, demand: Demand, rows: Ints) -> Scores:
+        """Return the plugin's scores, or the default's."""
+        if self._failed or self._trusted:
+            return self._selector.scores(demand, rows)
+        began = time.perf_counter()
+        try:
+            scores = np.asarray(self._selector.scores(demand, rows), np.float64)
+            if len(scores) != len(rows) or np.isnan(scores).any():
+                raise ValueError("it gave no number for some node")  # noqa: TRY301 - what a plugin gets wrong ends alike
+        except Exception as err:
+            return self._hand_over(repr(err)).scores(demand, rows)
+        self._seconds += time.perf_counter() - began
+        if self._seconds > PLUGIN_SECONDS:
+            self._hand_over(f"it took longer than {PLUGIN_SECONDS} s")
+        return scores
+
+    def _make(self, make: MakeSelector) -> Selector:
+        try:
+            return make(self._room)
+        except Exception as err:
+            return self._hand_over(repr(err))
+
+    def _hand_over(self, why: str) -> Selector:
+        self._report(Trouble(self._name, why))
+        self._failed = True
+        self._selector = self._default(self._room)
+        return self._selector
+
+
+class GuardedSequencer:
+    """A sequencer after which nobody is forgotten: whom it does not name, the default one does."""
+
+    def __init__(self, name: str, sequencer: Sequencer, default: Sequencer, report: Report) -> None:
+        self._name = name
+        self._sequencer = sequencer
+        self._default = default
+        self._report = report
+
+    def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
+        """Yield each session once."""
+        left = {session.id: session for session in pending}
+        turns = self._sequencer.turns(pending, usage, options)
+        seconds, started, trusted = 0.0, None, is_own(type(self._sequencer))
+        while left:
+            began = time.perf_counter()
+            try:
+                session = next(turns) if started is None else turns.send(started)
+            except StopIteration:
+                break
+            except Exception as err:
+                self._report(Trouble(self._name, repr(err)))
+                break
+            seconds += time.perf_counter() - began
+            if seconds > PLUGIN_SECONDS and not trusted:
+                self._report(Trouble(self._name, f"it took longer than {PLUGIN_SECONDS} s"))
+                break
+            started = False
+            if left.pop(session.id, None) is not None:
+                started = yield session
+        yield from self._default.turns(list(left.values()), usage, options)

@@ -1,0 +1,50 @@
+"""The sequencers and selectors that there are: built-in ones and those of other packages, found by entry points."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar, cast
+
+import structlog
+
+from caravan_manager.scheduler.selectors.selector import MakeSelector
+from caravan_manager.scheduler.sequencers.sequencer import Sequencer
+
+SEQUENCERS = "backendai_scheduler_v10"
+SELECTORS = "backendai_agentselector_v10"
+DEFAULT_SEQUENCER = "fifo"
+DEFAULT_SELECTOR = "packed"
+
+log = structlog.get_logger()
+_Plugin = TypeVar("_Plugin")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugins:
+    """Plugins by name. The defaults are always there."""
+
+    sequencers: Mapping[str, Sequencer]
+    selectors: Mapping[str, MakeSelector]
+
+
+@cache
+def find_plugins() -> Plugins:
+    """Return the plugins of all installed packages; one that cannot be loaded is told of and left out.
+
+    Read once a process: a new package needs a restart.
+    """
+    return Plugins(
+        sequencers=_load(SEQUENCERS, lambda point: cast("Sequencer", point.load()())),
+        selectors=_load(SELECTORS, lambda point: cast("MakeSelector", point.load())),
+    )
+
+
+def _load(group: str, make: Callable[[EntryPoint], _Plugin]) -> Mapping[str, _Plugin]:
+    found: dict[str, _Plugin] = {}
+    for point in entry_points(group=group):
+        try:
+            found[point.name] = make(point)
+        except Exception:  # whatever another package's code raises, the others are there
+            log.exception("scheduler.plugin_not_loaded", group=group, name=point.name)
+    return found

@@ -1,0 +1,116 @@
+"""Room that is kept for sessions that do not fit yet, so that those that are started around them do not delay them.
+
+A session that does not fit reserves the nodes on which it can start first, and the moment from which. Others may use
+these nodes too: if they end before that moment, or if there is room for them beside the session that waits.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+
+from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.ledger import Ledger, Pick
+
+DEPTH = 4
+"""How many sessions of a scaling group have room kept for them; those behind them only wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one part of a session takes: of which row, and of which devices there."""
+
+    demand: Demand
+    row: int
+    picks: tuple[Pick, ...]
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What is kept for a session: ``then`` has its nodes, at ``rows``, as they will be beside it.
+
+    ``starts_at`` is None when nobody knows how long the sessions run that must end before.
+    """
+
+    session: UUID
+    starts_at: datetime | None
+    taken: tuple[Taken, ...]
+    rows: dict[int, int]
+    then: Ledger
+
+    @classmethod
+    def of(cls, session: UUID, starts_at: datetime | None, taken: Sequence[Taken], then: Ledger) -> "Reservation":
+        """Return the reservation of what a session takes of the ledger as it will be ``then``, itself included."""
+        rows = sorted({part.row for part in taken})
+        here = then.part(np.array(rows))
+        return cls(session, starts_at, tuple(taken), {row: place for place, row in enumerate(rows)}, here)
+
+    def binds(self, ends_at: datetime | None) -> bool:
+        """Say whether a session that ends then, if anybody knows, must leave the room."""
+        return self.starts_at is None or ends_at is None or ends_at > self.starts_at
+
+
+class Keeper:
+    """The ledger of a pass, and the reservations in it.
+
+    ``now`` is what is left now; ``open`` is what a session may take of which nobody knows when it ends. They are the
+    same object as long as nothing is reserved.
+    """
+
+    def __init__(self, now: Ledger) -> None:
+        self.now = now
+        self.open = now
+        self.reservations: list[Reservation] = []
+
+    def take(self, taken: Taken, ends_at: datetime | None) -> None:
+        """Take a part of a session that starts now."""
+        self._move(taken, ends_at, -1)
+
+    def give_back(self, taken: Taken, ends_at: datetime | None) -> None:
+        """Undo what :meth:`take` did."""
+        self._move(taken, ends_at, 1)
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Keep room from now on."""
+        if not self.reservations:
+            self.open = self.now.copy()
+        self.reservations.append(reservation)
+        self._reopen(reservation.rows)
+
+    def row_until(self, row: int, ends_at: datetime | None) -> Ledger:
+        """Return what a session that ends then may take of one node, as a ledger of one row."""
+        here = self.now.part(np.array([row]))
+        for reservation in self.reservations:
+            if row in reservation.rows and reservation.binds(ends_at):
+                here.lower(0, reservation.then, reservation.rows[row])
+        return here
+
+    def kept_rows(self) -> list[int]:
+        """Return the rows of which something is reserved."""
+        return sorted({row for reservation in self.reservations for row in reservation.rows})
+
+    def kept_for(self, rows: Set[int]) -> list[UUID]:
+        """Return the sessions for which something of the rows is kept, the first one first."""
+        return [kept.session for kept in self.reservations if not rows.isdisjoint(kept.rows)]
+
+    def mark_used(self, rows: Iterable[int]) -> None:
+        """Remember that a session was placed on the rows."""
+        for row in rows:
+            self.now.mark_used(row)
+            if self.open is not self.now:
+                self.open.mark_used(row)
+
+    def _move(self, taken: Taken, ends_at: datetime | None, sign: int) -> None:
+        self.now.move(taken.demand, taken.row, taken.picks, sign)
+        for reservation in self.reservations:
+            row = reservation.rows.get(taken.row)
+            if row is not None and reservation.binds(ends_at):
+                reservation.then.move(taken.demand, row, taken.picks, sign)
+        if self.reservations:
+            self._reopen([taken.row])
+
+    def _reopen(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.open.assign(row, self.row_until(row, None), 0)

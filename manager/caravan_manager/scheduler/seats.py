@@ -1,0 +1,30 @@
+"""Which kernel gets which of the devices that were taken for a part of a session. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from caravan_manager.scheduler.demand import WHOLE, amount_of, units
+from caravan_manager.scheduler.ledger import Ledger, Pick
+from caravan_manager.scheduler.reservations import Taken
+from caravan_manager.sessions.model import HeldDevice, Seat
+from caravan_manager.sessions.queue import KernelRequest
+
+
+def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> Iterator[tuple[UUID, Seat]]:
+    """Yield the seat of each kernel: its node, and of the picked devices those that it asked for."""
+    free: defaultdict[tuple[str, int], list[Pick]] = defaultdict(list)
+    for pick in reversed(taken.picks):
+        free[pick.slot, pick.amount].append(pick)
+    for kernel in kernels:
+        picks = [pick for slot, amount in kernel.slots.items() for pick in _of_kernel(free, slot, units(slot, amount))]
+        devices = (HeldDevice(p.slot, ledger.device_id(taken.row, p), amount_of(p.amount)) for p in picks)
+        yield kernel.id, Seat(ledger.names[taken.row], tuple(devices))
+
+
+def _of_kernel(free: defaultdict[tuple[str, int], list[Pick]], slot: str, wanted: int) -> Iterator[Pick]:
+    whole, part = divmod(wanted, WHOLE)
+    for amount, count in ((WHOLE, whole), (part, 1 if part else 0)):
+        stack = free.get((slot, amount), [])
+        for _ in range(min(count, len(stack))):
+            yield stack.pop()

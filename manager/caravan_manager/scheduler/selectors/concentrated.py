@@ -1,0 +1,36 @@
+"""`concentrated`: fill the nodes that are fullest, so that others stay free for large sessions."""
+
+import numpy as np
+
+from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.ledger import Ints
+from caravan_manager.scheduler.selectors.selector import Room, Scores, as_columns
+
+LAST = ("cpu", "mem")
+"""What matters least of a node: accelerators are scarcer."""
+
+
+class Concentrated:
+    """The fewest kinds of resources that the session does not use, then the least left of what it uses."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def scores(self, demand: Demand, rows: Ints) -> Scores:
+        """Return the unused kinds, and what is left of each wanted slot: accelerators first, then cpu and memory."""
+        return as_columns(
+            unused_kinds(demand, self._room, rows), *(self._room.left.left(slot, rows) for slot in by_weight(demand))
+        )
+
+
+def unused_kinds(demand: Demand, room: Room, rows: Ints) -> Ints:
+    """Return how many kinds of resources each node has of which the demand wants nothing."""
+    unused = np.zeros(len(rows), np.int64)
+    for slot in {*room.capacity.counts, *room.capacity.devices} - demand.slots:
+        unused += room.capacity.left(slot, rows) > 0
+    return unused
+
+
+def by_weight(demand: Demand) -> list[str]:
+    """Return the wanted slots, the scarcest kind first."""
+    return sorted(demand.slots, key=lambda slot: (LAST.index(slot) if slot in LAST else -1, slot))

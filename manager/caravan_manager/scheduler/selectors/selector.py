@@ -1,0 +1,50 @@
+"""What every selector is: a rule that gives each node a score for a demand; the lowest one is taken. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.ledger import Ints, Ledger
+
+Floats = NDArray[np.float64]
+Scores = Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The nodes of one scaling group: what they have left now, and what they have when nobody uses them.
+
+    ``typical`` are demands as they come here, and how many of those that wait and of those that hold nodes want each.
+    """
+
+    left: Ledger
+    capacity: Ledger
+    typical: tuple[tuple[Demand, int], ...] = ()
+
+
+class Selector(Protocol):
+    """A rule in one room; it is made anew for each pass, and may remember what it worked out.
+
+    It must be a function of its arguments alone, or a plan could not be replayed.
+    """
+
+    def scores(self, demand: Demand, rows: Ints) -> Scores:
+        """Return a score for each of ``rows``, on all of which the demand fits: an array [rows] or [rows, columns].
+
+        The lowest wins; of equal ones the lowest in the next column, at last the first by name. Scores are kept and
+        asked for again only for rows that changed (``room.left.changes``), so one row's must not depend on another's.
+        """
+        ...
+
+
+MakeSelector = Callable[[Room], Selector]
+"""What a plugin is: a class whose objects are made with the room."""
+
+
+def as_columns(*columns: NDArray[np.generic]) -> Scores:
+    """Return scores that are compared column by column."""
+    return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)

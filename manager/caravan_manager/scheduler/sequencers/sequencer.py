@@ -1,0 +1,51 @@
+"""What every sequencer is: it yields the sessions that wait, and learns of each whether it starts. Pure."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from caravan_common.slots import ResourceSlots
+from caravan_manager.sessions.queue import PendingSession
+
+Turns = Generator[PendingSession, bool, None]
+"""Yields a session, and is sent whether it got its slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What tenants had of a scaling group lately: share-seconds of their dominant slot, decayed by half-lives."""
+
+    of_users: Mapping[UUID, float] = field(default_factory=dict[UUID, float])
+    of_projects: Mapping[UUID, float] = field(default_factory=dict[UUID, float])
+    of_domains: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+Amounts = Mapping[str, float]
+"""Amounts by slot: a share needs no exact ones."""
+
+
+def amounts_of(slots: ResourceSlots) -> dict[str, float]:
+    """Return amounts that shares can be made of."""
+    return {slot: float(amount) for slot, amount in slots.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a scaling group has in all, what users have of it now, and what all had."""
+
+    capacity: Amounts
+    now: Mapping[UUID, Amounts] = field(default_factory=dict[UUID, Amounts])
+    past: Past = Past()
+
+    def dominant_share(self, amounts: Amounts) -> float:
+        """Return the largest part that amounts are of the capacity; what the group does not have does not count."""
+        return max((a / self.capacity[slot] for slot, a in amounts.items() if self.capacity.get(slot)), default=0.0)
+
+
+class Sequencer(Protocol):
+    """A rule. It must be a function of its arguments alone, or a plan could not be replayed."""
+
+    def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
+        """Yield each of the sessions, all of one priority, once; ``options`` are the scaling group's."""
+        ...

@@ -1,0 +1,117 @@
+"""Sessions as the scheduler sees them: what waits, and what holds nodes. Values, no I/O."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import add
+from typing import Any
+from uuid import UUID
+
+from caravan_common.slots import ResourceSlots
+from caravan_common.states import ClusterMode, SessionType
+from caravan_manager.quotas.model import Holder, Tenant
+from caravan_manager.sessions.model import Checks, HeldDevice, Parent, checked
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRequest:
+    """One kernel that wants a node."""
+
+    id: UUID
+    slots: ResourceSlots
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSession:
+    """A session in the queue. ``sequence`` is the order of submission, unique in the cluster.
+
+    ``volumes`` are those of its folders, ``time_limit`` is how long it may run once it does (None: for ever), ``nodes``
+    are those that its user designated (none: any), ``models`` the models of accelerators that will do (none: any).
+    """
+
+    id: UUID
+    sequence: int
+    priority: int
+    type: SessionType
+    scaling_group: str
+    architecture: str
+    cluster_mode: ClusterMode
+    tenant: Tenant
+    kernels: tuple[KernelRequest, ...]
+    pending_since: datetime
+    volumes: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    starts_at: datetime | None = None
+    time_limit: timedelta | None = None
+    parents: tuple[Parent, ...] = ()
+
+    @property
+    def slots(self) -> ResourceSlots:
+        """The sum over the kernels."""
+        return _total([kernel.slots for kernel in self.kernels])
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whose quotas the session counts against, in the order in which they are looked at."""
+        return self.tenant.holders(self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedKernel:
+    """A kernel that holds slots of a node, and which devices they are."""
+
+    node: str
+    slots: ResourceSlots
+    devices: tuple[HeldDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSession:
+    """A session that holds nodes, from its placement until nothing of it is left there.
+
+    ``ends_at`` is when it ends at the latest; None where nobody knows.
+    """
+
+    id: UUID
+    priority: int
+    type: SessionType
+    scaling_group: str
+    tenant: Tenant
+    placed_at: datetime
+    kernels: tuple[PlacedKernel, ...]
+    ends_at: datetime | None = None
+    is_ending: bool = False
+    """Whether its end has begun: what it holds is free soon."""
+
+    @property
+    def slots(self) -> ResourceSlots:
+        """The sum over the kernels that still hold something."""
+        return _total([kernel.slots for kernel in self.kernels])
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whose quotas the session counts against."""
+        return self.tenant.holders(self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSession:
+    """A pending session, and what it was told so far."""
+
+    session: PendingSession
+    status_info: str
+    status_data: dict[str, Any]
+
+    @property
+    def id(self) -> UUID:
+        """The session's ID."""
+        return self.session.id
+
+    def waiting(self, info: str, checks: Checks, now: datetime) -> "QueuedSession":
+        """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
+        return replace(self, status_info=info, status_data=checked(self.status_data, checks, now))
+
+
+def _total(parts: list[ResourceSlots]) -> ResourceSlots:
+    return parts[0] if len(parts) == 1 else reduce(add, parts, ResourceSlots())
