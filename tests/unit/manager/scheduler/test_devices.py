@@ -1,0 +1,147 @@
+"""Devices: what is planned, the node can give."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.manager.scheduler.made import decide, gpus, node, seats, session, slots, started, waits
+
+from caravan_common.states import ClusterMode
+from caravan_manager.nodes.model import Device
+from caravan_manager.scheduler.snapshot import Obstacle
+
+TOGETHER = {"cluster_mode": ClusterMode.SINGLE_NODE}
+
+
+def share(amount: float) -> object:
+    return slots(1, 1, cuda_shares=amount)
+
+
+def test_two_parts_that_make_a_whole_share_one_device() -> None:
+    decided = decide((node("a", 64, 64, *gpus(2)),), session(1, share(0.3)), session(2, share(0.7)))
+    assert seats(decided) == {1: [("a", {"GPU-0": 0.3})], 2: [("a", {"GPU-0": 0.7})]}
+
+
+def test_three_halves_need_two_devices_and_a_fourth_fits_beside() -> None:
+    halves = [session(i, share(0.5)) for i in range(1, 6)]
+    decided = decide((node("a", 64, 64, *gpus(2)),), *halves)
+    used = Counter(device for kernels in seats(decided).values() for _, devices in kernels for device in devices)
+    assert used == {"GPU-0": 2, "GPU-1": 2}
+    assert waits(decided)[5].obstacle is Obstacle.NO_ROOM
+
+
+def test_a_part_never_straddles_devices() -> None:
+    busy = [session(i, share(0.6)) for i in (1, 2)]
+    decided = decide((node("a", 64, 64, *gpus(2)),), *busy, session(3, share(0.7)))
+    assert sorted(seats(decided)) == [1, 2]
+
+
+def test_four_devices_are_had_whole_or_not_at_all() -> None:
+    nodes = (node("a", 64, 64, *gpus(4)),)
+    assert seats(decide(nodes, session(1, share(4))))[1] == [("a", {f"GPU-{i}": 1.0 for i in range(4)})]
+    decided = decide(nodes, session(1, share(0.1)), session(2, share(4)))
+    assert waits(decided)[2].obstacle is Obstacle.NO_ROOM
+
+
+def test_more_than_one_is_whole_devices_and_a_part_of_another() -> None:
+    nodes = (node("a", 64, 64, *gpus(3)),)
+    assert seats(decide(nodes, session(1, share(2.5))))[1] == [("a", {"GPU-0": 0.5, "GPU-1": 1.0, "GPU-2": 1.0})]
+
+
+def test_a_part_finer_than_the_devices_is_had_nowhere() -> None:
+    decided = decide((node("a", 64, 64, *gpus(1)),), session(1, share(0.25)))
+    assert waits(decided)[1].obstacle is Obstacle.LARGER_THAN_ANY_NODE
+
+
+def test_a_device_that_is_ill_is_given_to_nobody() -> None:
+    ill = tuple(replace(device, healthy=device.id != "GPU-0") for device in gpus(2))
+    assert seats(decide((node("a", 64, 64, *ill),), session(1, share(1)), session(2, share(1)))) == {
+        1: [("a", {"GPU-1": 1.0})]
+    }
+
+
+def test_only_devices_of_the_wanted_models_are_given() -> None:
+    mixed = (Device("OLD", "cuda.shares", "V100", 10), Device("NEW", "cuda.shares", "A100", 10))
+    wanted = session(1, share(0.5), models=frozenset({"A100", "H100"}))
+    assert seats(decide((node("a", 64, 64, *mixed),), wanted))[1] == [("a", {"NEW": 0.5})]
+    nobody = decide((node("a", 64, 64, *mixed),), replace(wanted, models=frozenset({"H100"})))
+    assert waits(nobody)[1].obstacle is Obstacle.LARGER_THAN_ANY_NODE
+
+
+def test_whole_devices_come_from_one_numa_node_where_it_has_enough() -> None:
+    spread = tuple(Device(f"GPU-{i}", "cuda.device", "A100", numa_node=i % 2) for i in range(5))
+    decided = decide((node("a", 64, 64, *spread),), session(1, slots(1, 1, cuda_device=2)))
+    assert seats(decided)[1] == [("a", {"GPU-1": 1.0, "GPU-3": 1.0})]
+
+
+def test_kernels_on_a_single_node_have_parts_of_their_own() -> None:
+    decided = decide((node("a", 64, 64, *gpus(2)),), session(1, share(0.6), share(0.6), **TOGETHER))
+    assert seats(decided)[1] == [("a", {"GPU-0": 0.6}), ("a", {"GPU-1": 0.6})]
+    alone = decide((node("a", 64, 64, *gpus(1)),), session(1, share(0.6), share(0.6), **TOGETHER))
+    assert waits(alone)[1].obstacle is Obstacle.LARGER_THAN_ANY_NODE
+
+
+def test_sessions_without_devices_leave_nodes_with_devices_alone() -> None:
+    nodes = (node("a", 64, 64, *gpus(4)), node("b", 64, 64))
+    assert seats(decide(nodes, session(1, slots(1, 1))))[1] == [("b", {})]
+
+
+@pytest.mark.parametrize("selector", ["packed", "concentrated", "dispersed", "roundrobin"])
+@given(
+    machines=st.lists(
+        st.tuples(st.integers(1, 16), st.integers(0, 4), st.sampled_from([1, 4, 10])), min_size=1, max_size=4
+    ),
+    wishes=st.lists(
+        st.tuples(st.integers(1, 4), st.sampled_from(["0", "0.1", "0.25", "0.5", "1", "1.5", "2"]), st.integers(1, 3)),
+        max_size=10,
+    ),
+    lasting=st.lists(st.booleans(), min_size=10, max_size=10),
+)
+def test_over_a_history_no_share_is_given_twice_and_gangs_are_whole(
+    selector: str,
+    machines: list[tuple[int, int, int]],
+    wishes: list[tuple[int, str, int]],
+    lasting: list[bool],
+) -> None:
+    nodes = tuple(
+        node(f"n{i}", cpu, 64, *(replace(device, id=f"{i}-{device.id}") for device in gpus(count, shares=shares)))
+        for i, (cpu, count, shares) in enumerate(machines)
+    )
+    pending = {
+        i: session(i, *[slots(cpu, 1, cuda_shares=float(amount))] * size)
+        for i, (cpu, amount, size) in enumerate(wishes, 1)
+    }
+    placed: dict[int, object] = {}
+    while True:
+        decided = decide(nodes, *pending.values(), placed=tuple(placed.values()), selector=selector)
+        assert decided == decide(nodes, *reversed(pending.values()), placed=tuple(placed.values()), selector=selector)
+        assert decided.troubles == ()
+        for placement in decided.placements:
+            placed[placement.session.int] = started(placement, pending.pop(placement.session.int))
+        assert_nothing_is_given_twice(nodes, placed)
+        ending = [number for number in placed if not lasting[number - 1]]
+        if not ending:
+            break
+        for number in ending:
+            del placed[number]
+    assert all(wait.reasons for wait in decided.waits)
+
+
+def assert_nothing_is_given_twice(nodes: tuple, placed: dict) -> None:
+    held: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for one in placed.values():
+        for kernel in one.kernels:
+            held[kernel.node] += kernel.slots["cpu"]
+            asked = kernel.slots.get("cuda.shares", Decimal(0))
+            assert sum((device.amount for device in kernel.devices), Decimal(0)) == asked
+            for device in kernel.devices:
+                assert device.id.startswith(f"{kernel.node[1:]}-")
+                held[device.id] += device.amount
+    for machine in nodes:
+        assert held[machine.name] <= machine.capacity["cpu"]
+        for device in machine.devices:
+            assert held[device.id] <= 1
+            assert held[device.id] * device.shares % 1 == 0

@@ -1,0 +1,122 @@
+"""Who goes first: the sequencers, and what plugins may get wrong without stopping a pass."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from tests.unit.manager.scheduler.made import NOW, decide, node, seats, session, slots, started, tenant
+
+from caravan_manager.quotas.model import Tenant
+from caravan_manager.scheduler.plan import plan
+from caravan_manager.scheduler.plugins import Plugins, find_plugins
+from caravan_manager.scheduler.sequencers.fair_share import CHARGE_SECONDS
+from caravan_manager.scheduler.sequencers.sequencer import Past, Turns, Usage
+from caravan_manager.scheduler.snapshot import GroupView, Plan, Snapshot
+from caravan_manager.sessions.queue import PendingSession
+
+
+def of(owner: Tenant, *numbers: int, cpu: float = 1, gib: float = 1) -> list[PendingSession]:
+    return [session(number, slots(cpu, gib), tenant=owner) for number in numbers]
+
+
+def test_the_built_in_plugins_are_found() -> None:
+    found = find_plugins()
+    assert {"fifo", "lifo", "drf", "fair-share"} <= set(found.sequencers)
+    assert {"packed", "concentrated", "dispersed", "roundrobin"} <= set(found.selectors)
+
+
+def test_lifo_starts_the_newest_first() -> None:
+    assert list(seats(decide((node("a", 1, 64),), *of(tenant(1), 1, 2, 3), sequencer="lifo"))) == [3]
+
+
+def test_drf_fills_the_smallest_dominant_share_each_time() -> None:
+    # Nine cpu and 18 GiB; one user wants 1 cpu and 4 GiB, the other 3 cpu and 1 GiB: the example of the paper.
+    memory, cpu = of(tenant(1), *range(1, 9), gib=4), of(tenant(2), *range(11, 19), cpu=3)
+    decided = decide((node("a", 9, 18),), *memory, *cpu, sequencer="drf")
+    assert Counter("memory" if n < 10 else "cpu" for n in seats(decided)) == {"memory": 3, "cpu": 2}
+
+
+def test_drf_counts_what_users_hold_already() -> None:
+    held = session(99, slots(4, 1), tenant=tenant(1))
+    nodes = (node("a", 8, 64),)
+    placed = tuple(started(placement, held) for placement in decide(nodes, held).placements)
+    decided = decide(nodes, *of(tenant(1), 1, 2, 3), *of(tenant(2), 4, 5, 6), placed=placed, sequencer="drf")
+    assert list(seats(decided)) == [4, 5, 6, 1]
+
+
+def shared(past: Past, *pending: PendingSession, **options: object) -> Plan:
+    group = GroupView("default", sequencer="fair-share", options=options)
+    snapshot = Snapshot(NOW, (node("a", 2, 64),), pending, (), (group,), past=(("default", past),))
+    return plan(snapshot, find_plugins())
+
+
+def test_fair_share_starts_who_had_least_lately() -> None:
+    past = Past(of_users={UUID(int=1): 100.0, UUID(int=2): 50.0})
+    assert list(seats(shared(past, *of(tenant(1), 1), *of(tenant(2), 2), *of(tenant(3), 3)))) == [3, 2]
+
+
+def test_fair_share_gives_nobody_the_whole_of_a_pass() -> None:
+    past = Past(of_users={UUID(int=1): CHARGE_SECONDS / 4})
+    assert sorted(seats(shared(past, *of(tenant(1), 1), *of(tenant(2), 2, 3)))) == [1, 2]
+
+
+def test_fair_share_looks_at_domains_before_users_and_at_weights() -> None:
+    other = replace(tenant(2), domain="other")
+    past = Past(of_users={UUID(int=2): 900.0}, of_domains={"default": 100.0, "other": 80.0})
+    both = (*of(tenant(1), 1, cpu=2), *of(other, 2, cpu=2))
+    assert list(seats(shared(past, *both))) == [2]
+    weights = {"domains": {"default": 2}}
+    assert list(seats(shared(past, *both, fair_share_weights=weights))) == [1]
+
+
+class Wrong:
+    """A sequencer that gets one thing wrong."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
+        if self.how == "raises":
+            raise RuntimeError("no")
+        yield pending[-1]
+        if self.how == "repeats":
+            yield pending[-1]
+        if self.how == "stops":
+            raise RuntimeError("half-way")
+
+
+@pytest.mark.parametrize(("how", "troubles"), [("raises", 1), ("stops", 1), ("forgets", 0), ("repeats", 0)])
+def test_a_sequencer_that_gets_it_wrong_forgets_nobody_and_stops_nothing(how: str, troubles: int) -> None:
+    found = find_plugins()
+    plugins = Plugins({**found.sequencers, "wrong": Wrong(how)}, found.selectors)
+    group = GroupView("default", sequencer="wrong")
+    decided = plan(Snapshot(NOW, (node("a"),), tuple(of(tenant(1), 1, 2, 3)), (), (group,)), plugins)
+    first = [1, 2, 3] if how == "raises" else [3, 1, 2]
+    assert list(seats(decided)) == first
+    assert [trouble.plugin for trouble in decided.troubles] == ["wrong"] * troubles
+
+
+class Broken:
+    def __init__(self, room: object) -> None:
+        pass
+
+    def scores(self, demand: object, rows: object) -> object:
+        return [float("nan")]
+
+
+@pytest.mark.parametrize("selector", [Broken, lambda room: 1 / 0])
+def test_a_selector_that_gets_it_wrong_is_answered_for_by_the_default(selector: object) -> None:
+    found = find_plugins()
+    plugins = Plugins(found.sequencers, {**found.selectors, "wrong": selector})
+    group = GroupView("default", selector="wrong")
+    decided = plan(Snapshot(NOW, (node("b"), node("a")), tuple(of(tenant(1), 1)), (), (group,)), plugins)
+    assert seats(decided)[1][0][0] == "a"
+    assert len(decided.troubles) == 1
+
+
+def test_a_plugin_that_is_not_there_is_told_of() -> None:
+    decided = decide((node("a"),), *of(tenant(1), 1), sequencer="nobody", selector="nothing")
+    assert list(seats(decided)) == [1]
+    assert {trouble.plugin for trouble in decided.troubles} == {"nobody", "nothing"}

@@ -1,0 +1,97 @@
+"""Room that is kept: large sessions start when they were told they would, and small ones around them."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.manager.scheduler.made import NOW, decide, node, seats, session, slots, started, waits
+
+from caravan_manager.scheduler.snapshot import Obstacle, Plan
+
+
+def begun(decided: Plan, *asked) -> tuple:
+    by_id = {one.id: one for one in asked}
+    return tuple(started(placement, by_id[placement.session]) for placement in decided.placements)
+
+
+def test_one_that_ends_in_time_starts_around_the_session_that_waits() -> None:
+    nodes = (node("a", 4, 64),)
+    running = session(9, slots(3, 1), minutes=60)
+    placed = begun(decide(nodes, running), running)
+    large, long, endless = session(1, slots(4, 1)), session(2, slots(1, 1), minutes=61), session(3, slots(1, 1))
+    decided = decide(nodes, large, long, endless, session(4, slots(1, 1), minutes=59), placed=placed)
+    assert sorted(seats(decided)) == [4]
+    (kept,) = decided.reserved
+    assert (kept.session.int, kept.nodes, kept.starts_at) == (1, ("a",), NOW + timedelta(minutes=60))
+    reasons = {number: (wait.obstacle, wait.about) for number, wait in waits(decided).items()}
+    behind = (Obstacle.BEHIND_THE_HEAD, (str(large.id),))
+    assert reasons == {1: (Obstacle.NO_ROOM, ("a",)), 2: behind, 3: behind}
+
+
+def test_one_that_fits_beside_the_session_that_waits_may_run_for_ever() -> None:
+    nodes = (node("a", 4, 64),)
+    running = session(9, slots(2, 1), minutes=60)
+    placed = begun(decide(nodes, running), running)
+    decided = decide(nodes, session(1, slots(3, 1)), session(2, slots(1, 1)), session(3, slots(1, 1)), placed=placed)
+    assert sorted(seats(decided)) == [2]
+
+
+def test_room_is_kept_on_one_node_and_the_others_are_free() -> None:
+    nodes = (node("a", 4, 64), node("b", 4, 64))
+    first, second = session(8, slots(2, 1), minutes=60), session(9, slots(3, 1))
+    placed = begun(decide(nodes, first, second), first, second)
+    decided = decide(nodes, session(1, slots(4, 1)), session(2, slots(1, 1)), placed=placed)
+    (kept,) = decided.reserved
+    assert seats(decided)[2][0][0] != kept.nodes[0]
+
+
+def test_without_known_ends_the_oldest_are_taken_to_end_first_and_the_moment_is_open() -> None:
+    nodes = (node("a", 4, 64), node("b", 4, 64))
+    asked = session(8, slots(4, 1)), session(9, slots(4, 1))
+    old, new = begun(decide(nodes, *asked), *asked)
+    placed = (old, replace(new, placed_at=new.placed_at + timedelta(seconds=1)))
+    decided = decide(nodes, session(1, slots(4, 1)), placed=placed)
+    assert (decided.reserved[0].nodes, decided.reserved[0].starts_at) == ((old.kernels[0].node,), None)
+
+
+def test_a_gang_keeps_room_for_all_its_members_and_holds_none() -> None:
+    nodes = (node("a", 4, 64), node("b", 4, 64))
+    running = session(9, slots(4, 1), minutes=60)
+    placed = begun(decide(nodes, running), running)
+    gang = session(1, slots(4, 1), slots(4, 1))
+    decided = decide(nodes, gang, session(2, slots(4, 1), minutes=30), session(3, slots(1, 1)), placed=placed)
+    assert sorted(seats(decided)) == [2]
+    assert sorted(decided.reserved[0].nodes) == ["a", "b"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 30)), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(1, 2), st.none() | st.integers(1, 40)), max_size=24),
+)
+def test_small_ones_never_put_off_the_reserved_start_of_the_first_gang(
+    before: list[tuple[int, int]], small: list[tuple[int, int | None]]
+) -> None:
+    nodes = (node("a", 4, 64), node("b", 4, 64), node("c", 4, 64))
+    running = [session(100 + i, slots(cpu, 1), minutes=minutes) for i, (cpu, minutes) in enumerate(before)]
+    placed = list(begun(decide(nodes, *running), *running))
+    gang = session(1, slots(3, 1), slots(3, 1), slots(3, 1))
+    promised = None
+    for minute in range(80):
+        at = NOW + timedelta(minutes=minute)
+        placed = [one for one in placed if one.ends_at is None or one.ends_at > at]
+        arriving = [
+            session(1000 + minute * 10 + i, slots(cpu, 1), minutes=length)
+            for i, (cpu, length) in enumerate(small[minute : minute + 2])
+        ]
+        decided = decide(nodes, gang, *arriving, placed=tuple(placed), at=at)
+        begins = {placement.session: placement for placement in decided.placements}
+        if gang.id in begins:
+            assert promised is None or at <= promised
+            return
+        (kept,) = decided.reserved[:1]
+        assert kept.starts_at is not None
+        assert promised is None or kept.starts_at <= promised
+        promised = kept.starts_at
+        placed += [started(begins[one.id], one, at) for one in arriving if one.id in begins]
+    raise AssertionError("the gang starved")
