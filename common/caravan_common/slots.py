@@ -9,7 +9,7 @@ from caravan_common.errors import InvalidParametersError
 
 _SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgtpe]?)(?:i?b)?$", re.IGNORECASE)
 _UNITS = {unit: 1024**power for power, unit in enumerate(["", "k", "m", "g", "t", "p", "e"])}
-_SLOT_NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)?$")
+_SLOT_NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*(:[a-z0-9][a-z0-9.-]*)?)?$")
 
 BYTES_SLOTS = frozenset({"mem"})
 LARGEST = Decimal(2) ** 63 - 1

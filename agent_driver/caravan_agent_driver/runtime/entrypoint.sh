@@ -88,11 +88,19 @@ wait_for_mounts() {
 }
 
 # The environment becomes arguments of env(1): no variable of this shell is touched, whatever its name.
+# CARAVAN_LIBRARY_PATH, a driver's libraries, goes before the LD_LIBRARY_PATH of the user, or else that of the image.
 run_as_user() {
     set --
+    driver=""
+    libraries=${LD_LIBRARY_PATH-}
     while IFS= read -r line || [ -n "$line" ]; do
         set -- "$@" "$line"
+        case $line in
+        CARAVAN_LIBRARY_PATH=*) driver=${line#*=} ;;
+        LD_LIBRARY_PATH=*) libraries=${line#*=} ;;
+        esac
     done <"$config/environ.txt"
+    if [ -n "$driver" ]; then set -- "$@" "LD_LIBRARY_PATH=$driver${libraries:+:$libraries}"; fi
     for file in "$config"/environ.d/*; do
         [ -f "$file" ] || continue
         value=$(cat "$file" && printf x)

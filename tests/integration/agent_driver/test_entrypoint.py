@@ -126,3 +126,14 @@ async def test_an_environment_that_no_process_can_have_is_refused(node, environ)
 
     assert status == 400
     assert "xxxx" not in json.loads(problem)["msg"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize(("own", "seen"), [({}, "/driver"), ({"LD_LIBRARY_PATH": "/mine"}, "/driver:/mine")])
+async def test_a_drivers_libraries_go_before_the_users_own(node, image, own, seen) -> None:
+    command = 'printf "%s\\n" "$LD_LIBRARY_PATH"'
+    spec = node.spec(image=image, environ={"CARAVAN_LIBRARY_PATH": "/driver", **own}, startup_command=command)
+
+    await _finish(node, spec)
+
+    assert await node.log(spec.kernel) == f"{seen}\n"

@@ -37,7 +37,9 @@ def test_what_is_no_amount_is_refused(value: object) -> None:
         ResourceSlots.parse({"cpu": value})
 
 
-@pytest.mark.parametrize("name", ["", "CPU", "cpu cores", "../mem", "${cpu}", "a.b.c"])
+@pytest.mark.parametrize(
+    "name", ["", "CPU", "cpu cores", "../mem", "${cpu}", "a.b.c", "cuda.device:", "cuda:mig", "a.b:c:d"]
+)
 def test_what_is_no_slot_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidParametersError):
         ResourceSlots.parse({name: "1"})
@@ -57,3 +59,7 @@ def test_a_part_fits_in_the_sum(one: ResourceSlots, other: ResourceSlots) -> Non
 @given(AMOUNTS)
 def test_the_wire_form_reads_back_as_the_same_amounts(slots: ResourceSlots) -> None:
     assert ResourceSlots.parse(slots.to_json()) == slots
+
+
+def test_a_partition_of_a_device_is_a_slot_of_its_own() -> None:
+    assert ResourceSlots.parse({"cuda.device:1g.10gb-mig": 2}).to_json() == {"cuda.device:1g.10gb-mig": "2"}
