@@ -59,7 +59,7 @@ def floor(note: Note) -> Callable[..., None]:
 
     def hold(name: str, figure: float, least: float, unit: str) -> None:
         verdict = "holds" if figure >= least else "falls short"
-        note(f"bar: {name} = {figure:.1f} {unit} (goal at least {least:g} {unit}) {verdict}")
+        note(f"bar: {name} = {figure:.2f} {unit} (goal at least {least:g} {unit}) {verdict}")
 
     return hold
 
