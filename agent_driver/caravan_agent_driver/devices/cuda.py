@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import structlog
-from pydantic import Field
 
-from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, HostPath, Statistics, slot_of
+from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, HostPath, Shares, Statistics, slot_of
 from caravan_agent_driver.devices.nvml import Handle, Nvml, load_nvml
 from caravan_common.config import Section
 from caravan_common.wire.devices import Device
@@ -54,7 +53,7 @@ Value = TypeVar("Value")
 class CudaOptions(Section):
     """``[kinds.cuda]`` of the device file."""
 
-    shares: int = Field(default=20, ge=1, le=1000)
+    shares: Shares = 20
     """Parts of one GPU; 1 gives it whole, as ``cuda.device``. A GPU that is partitioned (MIG) has no shares."""
     runtime: Literal["files", "nvidia"] = "files"
     sharing: Literal["time-slicing", "mps"] = "time-slicing"

@@ -21,7 +21,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, Statistics
+from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, Shares, Statistics
 from caravan_common.config import Section
 from caravan_common.slots import ResourceSlots, parse_bytes
 from caravan_common.wire.devices import Device, kind_of
@@ -43,7 +43,7 @@ class FakeGroup(Section):
     slot: Annotated[str, AfterValidator(_slot)]
     model: str = "Fake"
     count: int = Field(default=1, ge=1, le=1000)
-    shares: int = Field(default=1, ge=1, le=1000)
+    shares: Shares = 1
     memory: Annotated[str, AfterValidator(_size)] = "0"
     numa_nodes: int = Field(default=1, ge=1)
 

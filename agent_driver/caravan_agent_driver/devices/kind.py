@@ -11,11 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from pydantic import AfterValidator, Field
+
+from caravan_common.slots import DECIMALS
 from caravan_common.wire.devices import Device
 
 GROUP = "backendai_accelerator_v21"
+
+
+def _check_shares(shares: int) -> int:
+    if 10**DECIMALS % shares:
+        raise ValueError("a part must be an amount with six digits: 10, 20, 25, 50 or 100 parts, for example")
+    return shares
+
+
+Shares = Annotated[int, Field(ge=1, le=1000), AfterValidator(_check_shares)]
+"""Into how many parts a device is divided, as a kind's options say it."""
 
 
 @dataclass(frozen=True, slots=True)

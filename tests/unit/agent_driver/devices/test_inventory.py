@@ -83,6 +83,7 @@ async def test_without_a_file_a_machine_without_accelerators_has_none(tmp_path: 
         ('enabled = ["cuda2"]', "no such kind of accelerator is installed: cuda2"),
         ("[kinds.fake]\nsick = []", r"\[kinds.fake\] of the device file: sick"),
         ("[[kinds.fake.devices]]\nslot = 'cuda.shares'\nmemory = 'much'", "'much' is not a size"),
+        ("[kinds.cuda]\nshares = 3", r"\[kinds.cuda\] of the device file: shares: .* a part must be an amount"),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(tmp_path: Path, content: str, why: str) -> None:

@@ -29,7 +29,7 @@ ill = [{ill}]
 slot = "cuda.shares"
 model = "Fake-H100"
 count = 2
-shares = 3
+shares = 5
 memory = "80g"
 """
 
@@ -93,7 +93,7 @@ async def test_each_physical_device_is_a_group_with_its_parts(plugin: Nomad) -> 
     first, second = (await anext(plugin.stream("Fingerprint", nomad.Empty(), nomad.FingerprintResponse))).device_group
 
     assert (first.vendor, first.device_type, first.device_name) == ("caravan", "cuda", "fake-cuda-0")
-    assert [part.ID for part in second.devices] == ["fake-cuda-1::0", "fake-cuda-1::1", "fake-cuda-1::2"]
+    assert [part.ID for part in second.devices] == [f"fake-cuda-1::{part}" for part in range(5)]
     assert (first.attributes["memory"].int_val, first.attributes["memory"].unit) == (81920, "MiB")
     assert first.attributes["slot"].string_val == "cuda.shares"
 
@@ -118,7 +118,7 @@ async def test_reserving_again_is_the_same_and_each_device_has_a_variable_of_its
     again = await plugin.ask(DEVICES, "Reserve", request, nomad.ReserveResponse)
 
     assert once == again
-    assert dict(once.container_res.envs) == {"CARAVAN_DEVICE_FAKE_CUDA_1": "cuda.shares:2/3"}
+    assert dict(once.container_res.envs) == {"CARAVAN_DEVICE_FAKE_CUDA_1": "cuda.shares:2/5"}
     assert [(f.host_path, f.task_path) for f in once.container_res.devices] == [("/dev/null", "/dev/fake-cuda-1")]
 
 
@@ -140,7 +140,7 @@ async def test_every_part_shows_how_its_device_does(plugin: Nomad) -> None:
     request = nomad.StatsRequest(collection_interval=Duration(seconds=1))
     stats = await anext(plugin.stream("Stats", request, nomad.StatsResponse))
 
-    assert set(stats.groups[1].instance_stats) == {"fake-cuda-1::0", "fake-cuda-1::1", "fake-cuda-1::2"}
+    assert set(stats.groups[1].instance_stats) == {f"fake-cuda-1::{number}" for number in range(5)}
     of_one = stats.groups[0].instance_stats["fake-cuda-0::1"]
     assert (of_one.summary.int_denominator_val.value, of_one.summary.unit) == (81920, "MiB")
     assert of_one.timestamp.seconds > 0
