@@ -6,9 +6,11 @@ Each physical device is one device group in Nomad, :func:`nomad_device`, with ``
 
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 VENDOR = "caravan"
+FINEST = 1_000_000
+"""Amounts have six digits behind the point, so that a share must be one of them."""
 
 
 class Device(BaseModel):
@@ -29,6 +31,13 @@ class Device(BaseModel):
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
+
+    @field_validator("shares")
+    @classmethod
+    def _check_shares(cls, shares: int) -> int:
+        if FINEST % shares:
+            raise ValueError(f"{FINEST} parts must be whole shares: 10, 20, 25, 50 or 100, for example")
+        return shares
 
     @property
     def kind(self) -> str:

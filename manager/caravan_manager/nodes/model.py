@@ -33,6 +33,8 @@ class Device:
     memory: int = 0
     numa_node: int | None = None
     healthy: bool = True
+    problem: str = ""
+    """Why it is ill, for people."""
 
 
 @dataclass(frozen=True, slots=True)

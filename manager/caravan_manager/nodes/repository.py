@@ -1,5 +1,6 @@
 """The SQL of nodes and scaling groups."""
 
+from dataclasses import fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from caravan_manager.nodes.model import Device, Node, ScalingGroup
 
 CLOCK_SET_BACK = timedelta(seconds=20)
 """After so long without news, and before its node is LOST, an agent is believed whatever its clock says."""
+DEVICE_FIELDS = tuple(field.name for field in fields(Device))
+"""What is read of a device; an agent of another version may have said more."""
 FIELDS: Fields = {
     "id": text(nodes.c.name),
     "status": word(nodes.c.status, NodeStatus),
@@ -45,7 +48,7 @@ def _node(row: AnyRow) -> Node:
         version=row.version,
         url=row.url,
         slots=ResourceSlots.parse(row.slots),
-        devices=tuple(Device(**device) for device in row.devices),
+        devices=tuple(Device(**{name: raw[name] for name in DEVICE_FIELDS if name in raw}) for raw in row.devices),
         images=frozenset(row.images),
         volumes=frozenset(row.volumes),
         first_contact=row.first_contact,

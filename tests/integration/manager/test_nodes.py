@@ -8,8 +8,10 @@ from sqlalchemy import text
 from tests.integration.manager.test_agent_watcher import NOW, heartbeat, known
 
 from caravan_common.states import NodeStatus
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.engine import Begin
+from caravan_manager.nodes.repository import list_nodes
 from caravan_manager.nodes.service import NodesService
 
 NODE = uuid4()
@@ -69,3 +71,15 @@ async def test_an_agent_whose_clock_was_set_back_is_believed_again(service: Node
     await service.heard(beat(-3590, "2"))
     await service.heard(beat(-3580, "3"))
     assert await known(begin, NODE) == ("3", NodeStatus.ALIVE)
+
+
+async def test_a_nodes_accelerators_are_what_its_agent_said_last(service: NodesService, begin: Begin) -> None:
+    ill = Device(id="GPU-1", slot="cuda.shares", model="A100", shares=10, memory=80, healthy=False, problem="XID 79")
+    said = {"devices": [ill], "slots": {"cpu": "1", "mem": "1", "atom.device": "2"}}
+    await service.heard(beat(0, "1").model_copy(update=said))
+    async with begin() as tx:
+        (node,) = [node for node in await list_nodes(tx) if node.node_id == NODE]
+    device = node.device("cuda.shares", "GPU-1")
+    assert device is not None
+    assert (device.model, device.shares, device.healthy, device.problem) == ("A100", 10, False, "XID 79")
+    assert "atom.device" in await service.offered_slots()
