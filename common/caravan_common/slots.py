@@ -67,6 +67,9 @@ class ResourceSlots(Mapping[str, Decimal]):
     def __getitem__(self, name: str) -> Decimal:
         return self._amounts[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._amounts
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._amounts)
 

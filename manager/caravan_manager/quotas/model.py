@@ -47,6 +47,9 @@ class Tenant:
         )
 
 
+_INFINITE, _NOTHING = Decimal("Infinity"), Decimal(0)
+
+
 @dataclass(frozen=True, slots=True)
 class SlotLimit:
     """The most of each slot. A slot that is absent is free, or with ``others_are_free`` False not to be had at all."""
@@ -66,7 +69,7 @@ class SlotLimit:
 
     def most(self, name: str) -> Decimal:
         """Return the most of one slot: infinity where it is free."""
-        return self.slots.get(name, Decimal("Infinity") if self.others_are_free else Decimal(0))
+        return self.slots.get(name, _INFINITE if self.others_are_free else _NOTHING)
 
 
 NO_LIMIT = SlotLimit(ResourceSlots())

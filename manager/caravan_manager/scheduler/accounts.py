@@ -32,10 +32,8 @@ class Account:
 
     def excess(self, slots: ResourceSlots) -> list[str]:
         """Return the slots of which the holder would have more than the quota, in alphabetical order."""
-        limit = self.quota.slots
-        return sorted(
-            slot for slot, amount in slots.items() if self.used.get(slot, _NOTHING) + amount > limit.most(slot)
-        )
+        limit, used = self.quota.slots, self.used
+        return sorted([s for s, amount in slots.items() if used.get(s, _NOTHING) + amount > limit.most(s)])
 
 
 class Accounts:

@@ -46,7 +46,7 @@ class Eligibility:
         large = hosts[self._empty.fits(demand, hosts)]
         if not len(large):
             return Reason(Obstacle.LARGER_THAN_ANY_NODE, some_of([self._nodes[row].name for row in numbers(hosts)]))
-        return Eligible(large)
+        return Eligible(demand, large)
 
     def _host(self, architecture: str, designated: frozenset[str], volumes: frozenset[str]) -> Ints | Reason:
         """Return the nodes that would do whatever they offer, one rule after the other."""

@@ -5,30 +5,38 @@ something since it was last asked for are made anew: a decision costs as much as
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints, Ledger
-from caravan_manager.scheduler.selectors.selector import Scores, Selector
+from caravan_manager.scheduler.selectors.selector import Floats, Selector
 
 REMEMBERED_SHAPES = 256
 NOWHERE = np.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Eligible:
-    """The rows on which a demand could be placed if they were empty; the same object for the same wishes."""
+    """A demand and the rows, in order, that would do for it if they were empty; one object for each shape."""
 
+    demand: Demand
     rows: Ints
+    places: Ints = field(init=False)
+    """Of each row up to the last one its place among ``rows``; -1 for one that would not do."""
+
+    def __post_init__(self) -> None:
+        places = np.full(int(self.rows.max(initial=-1)) + 1, -1, np.int64)
+        places[self.rows] = np.arange(len(self.rows))
+        object.__setattr__(self, "places", places)
 
 
 @dataclass(slots=True)
 class _Known:
-    """The scores of a shape's rows, [rows, columns]; ``read`` is how many of the ledger's changes are in them."""
+    """The scores of a shape's rows; ``read`` is how many of the ledger's changes are in them."""
 
-    scores: Scores
+    scores: Floats
     read: int
 
 
@@ -38,64 +46,60 @@ class Finder:
     def __init__(self, left: Ledger, selector: Selector) -> None:
         self._left = left
         self._selector = selector
-        self._known: OrderedDict[tuple[Demand, int], _Known] = OrderedDict()
+        self._known: OrderedDict[Eligible, _Known] = OrderedDict()
 
-    def find(self, demand: Demand, eligible: Eligible) -> int | None:
+    def find(self, eligible: Eligible) -> int | None:
         """Return the best row, or None when the demand fits nowhere now."""
-        rows = eligible.rows
-        if not len(rows):
+        scores = self._up_to_date(eligible)
+        if not len(scores):
             return None
-        candidates = self._candidates(self._up_to_date(demand, eligible).scores)
-        return None if candidates is None else int(rows[candidates[0]])
-
-    def _candidates(self, scores: Scores) -> Ints | None:
-        """Return the places of the best scores, all columns compared; None when there is none."""
-        first = scores[:, 0]
-        best = first[first.argmin()]
+        best = scores[scores.argmin()]
         if best == NOWHERE:
             return None
-        places: Ints = np.flatnonzero(first == best)
-        for column in range(1, scores.shape[1]):
-            if len(places) == 1:
-                break
-            values = scores[places, column]
-            places = places[values == values.min()]
-        return places
+        rows = eligible.rows[scores == best]
+        return int(rows[0]) if len(rows) == 1 else self._of_equals(eligible.demand, rows)
 
-    def _up_to_date(self, demand: Demand, eligible: Eligible) -> _Known:
+    def _of_equals(self, demand: Demand, rows: Ints) -> int:
+        """Return the first of the rows that no other one is better than, column by column."""
+        left = np.arange(len(rows))
+        for column in self._selector.ties(demand, rows).reshape(len(rows), -1).T:
+            if len(left) == 1:
+                break
+            values = column[left]
+            left = left[values == values.min()]
+        return int(rows[left[0]])
+
+    def _up_to_date(self, eligible: Eligible) -> Floats:
         changes = self._left.changes
-        key = (demand, id(eligible))
-        known = self._known.get(key)
+        known = self._known.get(eligible)
         if known is None:
-            known = _Known(self._scores(demand, eligible.rows), len(changes))
-            self._known[key] = known
+            known = self._known[eligible] = _Known(self._scores(eligible.demand, eligible.rows), len(changes))
             if len(self._known) > REMEMBERED_SHAPES:
                 self._known.popitem(last=False)
-            return known
-        self._known.move_to_end(key)
+            return known.scores
+        self._known.move_to_end(eligible)
         if known.read < len(changes):
-            self._refresh(known, demand, eligible.rows, changes[known.read :])
+            self._refresh(known, eligible, changes[known.read :])
             known.read = len(changes)
-        return known
+        return known.scores
 
-    def _refresh(self, known: _Known, demand: Demand, rows: Ints, changed: list[int]) -> None:
-        if len(changed) > len(rows):
-            known.scores = self._scores(demand, rows)
+    def _refresh(self, known: _Known, eligible: Eligible, changed: list[int]) -> None:
+        if len(changed) > len(eligible.rows):
+            known.scores = self._scores(eligible.demand, eligible.rows)
             return
-        which = np.array(sorted(set(changed)), np.int64)
-        places = np.searchsorted(rows, which)  # rows are in order
-        here = places < len(rows)
-        places, which = places[here], which[here]
-        places = places[rows[places] == which]
-        if len(places):
-            known.scores[places] = self._scores(demand, rows[places], known.scores.shape[1])
+        rows = np.array([row for row in set(changed) if row < len(eligible.places)], np.int64)
+        places = eligible.places[rows]
+        if places.min(initial=0) < 0:
+            rows, places = rows[places >= 0], places[places >= 0]
+        if len(rows):
+            known.scores[places] = self._scores(eligible.demand, rows)
 
-    def _scores(self, demand: Demand, rows: Ints, columns: int | None = None) -> Scores:
-        fits = self._left.fits(demand, rows)
-        if not fits.any():
-            return np.full((len(rows), columns or 1), NOWHERE)
-        given = self._selector.scores(demand, rows[fits])
-        given = given.reshape(len(given), -1)
-        scores = np.full((len(rows), given.shape[1]), NOWHERE)
-        scores[fits] = given
+    def _scores(self, demand: Demand, rows: Ints) -> Floats:
+        fits, beside = self._left.look(demand, rows)
+        if fits.all():
+            return self._selector.scores(demand, rows, beside)
+        scores = np.full(len(rows), NOWHERE)
+        if fits.any():
+            there = {slot: free[fits] for slot, free in beside.items()}
+            scores[fits] = self._selector.scores(demand, rows[fits], there)
         return scores

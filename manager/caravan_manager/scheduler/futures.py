@@ -35,7 +35,7 @@ class Futures:
         ends = [(now if session.is_ending else max(session.ends_at or _NEVER, now), session) for session in placed]
         ordered = sorted(ends, key=lambda end: (end[0], end[1].placed_at, end[1].id))
         self._moments = [moment for moment, _ in ordered]
-        self._counts: dict[str, _Returns] = {slot: _Returns() for slot in ledger.counts}
+        self._counts = _Returns()
         self._devices: dict[str, _Returns] = {slot: _Returns() for slot in ledger.devices}
         for number, (_, session) in enumerate(ordered):
             self._add(ledger, number, session)
@@ -60,9 +60,8 @@ class Futures:
 
     def _look(self, base: Ledger, ended: int, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
         ledger = base.copy()
-        for slot, returns in self._counts.items():
-            rows, _, amounts = returns.until(ended)
-            np.add.at(ledger.counts[slot], rows, amounts)
+        rows, columns, amounts = self._counts.until(ended)
+        np.add.at(ledger.counts, (rows, columns), amounts)
         for slot, returns in self._devices.items():
             rows, places, amounts = returns.until(ended)
             np.add.at(ledger.devices[slot].free, (rows, places), amounts)
@@ -77,8 +76,8 @@ class Futures:
             if (row := ledger.row(kernel.node)) is None:
                 continue
             for slot, amount in kernel.slots.items():
-                if slot in self._counts:
-                    self._counts[slot].add(number, row, 0, units(slot, amount))
+                if (column := ledger.slots.get(slot)) is not None:
+                    self._counts.add(number, row, column, units(slot, amount))
             for device in kernel.devices:
                 place = ledger.place_of(row, device)
                 if place is not None and ledger.is_well(row, device.slot, place):
@@ -86,7 +85,7 @@ class Futures:
 
 
 class _Returns:
-    """What comes back of one slot: the number of the end, row, place, amount."""
+    """What comes back: the number of the end, the row, the column or the place of the device, the amount."""
 
     def __init__(self) -> None:
         self._list: list[tuple[int, int, int, int]] = []

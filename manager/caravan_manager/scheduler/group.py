@@ -7,7 +7,7 @@ import numpy as np
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
-from caravan_manager.scheduler.demand import Demand, demand_of
+from caravan_manager.scheduler.demand import demand_of
 from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
 from caravan_manager.scheduler.futures import Futures
@@ -22,8 +22,10 @@ from caravan_manager.sessions.queue import KernelRequest, PendingSession, Placed
 
 FIRST_ROW = np.array([0])
 
-_Part = tuple[tuple[KernelRequest, ...], Demand, Eligible]
+_Part = tuple[tuple[KernelRequest, ...], Eligible]
 """Kernels that one node takes together, what they want of it, and the nodes that would do."""
+_Shape = tuple[tuple[ResourceSlots, ...], str, frozenset[str], frozenset[str], frozenset[str]]
+"""What sessions have in common that are placed alike."""
 
 
 class GroupPass:
@@ -46,7 +48,7 @@ class GroupPass:
         self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
         self._now = taken_at
         self._futures: Futures | None = None
-        self._demands: dict[tuple[tuple[ResourceSlots, ...], frozenset[str]], Demand] = {}
+        self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
         self.reserved: list[Reserved] = []
 
@@ -77,18 +79,19 @@ class GroupPass:
         )
         parts: list[_Part] = []
         for kernels in together:
-            demand = self._demand(kernels, session.models)
-            eligible = self._eligibility.of(session, demand)
+            eligible = self._eligible(kernels, session)
             if isinstance(eligible, Reason):
                 return eligible
-            parts.append((kernels, demand, eligible))
+            parts.append((kernels, eligible))
         return parts
 
-    def _demand(self, kernels: tuple[KernelRequest, ...], models: frozenset[str]) -> Demand:
-        key = (tuple(kernel.slots for kernel in kernels), models)
-        if (demand := self._demands.get(key)) is None:
-            demand = self._demands[key] = demand_of(key[0], self._empty.devices.keys(), models)
-        return demand
+    def _eligible(self, kernels: tuple[KernelRequest, ...], session: PendingSession) -> Eligible | Reason:
+        slots = tuple(kernel.slots for kernel in kernels)
+        shape = (slots, session.architecture, session.nodes, session.volumes, session.models)
+        if (known := self._shapes.get(shape)) is None:
+            demand = demand_of(slots, self._empty.devices.keys(), session.models)
+            known = self._shapes[shape] = self._eligibility.of(session, demand)
+        return known
 
     def _find_in(self, ledger: Ledger) -> Finder:
         return Finder(ledger, self._selector(Room(ledger, self._empty, self._typical)))
@@ -98,8 +101,8 @@ class GroupPass:
     ) -> list[Taken] | None:
         """Take all parts, or none."""
         taken: list[Taken] = []
-        for _, demand, eligible in parts:
-            found = self._seat(keeper, finder, demand, eligible, ends_at)
+        for _, eligible in parts:
+            found = self._seat(keeper, finder, eligible, ends_at)
             if found is None:
                 for part in reversed(taken):
                     keeper.give_back(part, ends_at)
@@ -108,11 +111,10 @@ class GroupPass:
             taken.append(found)
         return taken
 
-    def _seat(
-        self, keeper: Keeper, finder: Finder, demand: Demand, eligible: Eligible, ends_at: datetime | None
-    ) -> Taken | None:
+    def _seat(self, keeper: Keeper, finder: Finder, eligible: Eligible, ends_at: datetime | None) -> Taken | None:
         """Return the best node that nothing is kept of; for a session that ends also one that is kept for later."""
-        row = finder.find(demand, eligible)
+        demand = eligible.demand
+        row = finder.find(eligible)
         if row is not None:
             return Taken(demand, row, keeper.open.pick(demand, row))
         for kept in keeper.kept_rows() if ends_at is not None else ():
@@ -124,7 +126,7 @@ class GroupPass:
     def _placement(self, session: PendingSession, parts: Sequence[_Part], taken: Sequence[Taken]) -> Placement:
         seats = {
             kernel: seat
-            for (kernels, _, _), part in zip(parts, taken, strict=True)
+            for (kernels, _), part in zip(parts, taken, strict=True)
             for kernel, seat in seats_of(kernels, part, self._empty)
         }
         return Placement(session.id, tuple((kernel.id, seats[kernel.id]) for kernel in session.kernels))
@@ -138,7 +140,7 @@ class GroupPass:
                     plain.give_back(part, None)
                 ahead = self._keeper.kept_for({part.row for part in taken})
                 return Reason(Obstacle.BEHIND_THE_HEAD, tuple(str(session) for session in ahead))
-        return Reason(Obstacle.NO_ROOM, self._eligibility.names(parts[0][2]))
+        return Reason(Obstacle.NO_ROOM, self._eligibility.names(parts[0][1]))
 
     def _reserve(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import MakeSelector, Room, Scores, Selector
+from caravan_manager.scheduler.selectors.selector import Beside, Floats, MakeSelector, Room, Selector
 from caravan_manager.scheduler.sequencers.sequencer import Sequencer, Turns, Usage
 from caravan_manager.scheduler.snapshot import Trouble
 from caravan_manager.sessions.queue import PendingSession
@@ -34,25 +34,33 @@ class GuardedSelector:
         self._room = room
         self._report = report
         self._seconds = 0.0
-        self._failed = False
         self._trusted = is_own(make)
         self._selector = self._make(make)
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
         """Return the plugin's scores, or the default's."""
-        if self._failed or self._trusted:
-            return self._selector.scores(demand, rows)
+        if self._trusted:
+            return self._selector.scores(demand, rows, beside)
+        return self._asked(rows, lambda selector: selector.scores(demand, rows, beside))
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
+        """Return what the plugin, or the default, tells rows apart by."""
+        if self._trusted:
+            return self._selector.ties(demand, rows)
+        return self._asked(rows, lambda selector: selector.ties(demand, rows))
+
+    def _asked(self, rows: Ints, ask: Callable[[Selector], Floats]) -> Floats:
         began = time.perf_counter()
         try:
-            scores = np.asarray(self._selector.scores(demand, rows), np.float64)
-            if len(scores) != len(rows) or np.isnan(scores).any():
+            given = np.asarray(ask(self._selector), np.float64)
+            if len(given) != len(rows) or np.isnan(given).any():
                 raise ValueError("it gave no number for some node")  # noqa: TRY301 - what a plugin gets wrong ends alike
         except Exception as err:
-            return self._hand_over(repr(err)).scores(demand, rows)
+            return ask(self._hand_over(repr(err)))
         self._seconds += time.perf_counter() - began
         if self._seconds > PLUGIN_SECONDS:
             self._hand_over(f"it took longer than {PLUGIN_SECONDS} s")
-        return scores
+        return given
 
     def _make(self, make: MakeSelector) -> Selector:
         try:
@@ -62,7 +70,7 @@ class GuardedSelector:
 
     def _hand_over(self, why: str) -> Selector:
         self._report(Trouble(self._name, why))
-        self._failed = True
+        self._trusted = True
         self._selector = self._default(self._room)
         return self._selector
 

@@ -55,14 +55,14 @@ class DeviceRows:
         Each part goes where the least is left beside it, the whole devices are any that are free then.
         """
         free = self.usable(rows, models)
-        ok = np.ones(len(rows), np.bool_)
+        ok: Mask = np.ones(len(rows), np.bool_)
         if wanted.parts:
             grain, all_rows = self.grain[rows], np.arange(len(rows))
             for part in wanted.parts:
                 fitting = np.where((free >= part) & (part % grain == 0), free, MOST)
                 places = fitting.argmin(axis=1)
                 has = fitting[all_rows, places] < MOST
-                free[all_rows[has], places[has]] -= part
+                free[all_rows, places] -= part * has
                 ok &= has
         if wanted.whole:
             full = free == WHOLE
@@ -80,9 +80,14 @@ class DeviceRows:
 class Ledger:
     """The nodes of one scaling group, by name. Rows are numbers: the place of a node in ``names``."""
 
-    def __init__(self, names: Sequence[str], counts: dict[str, Ints], devices: dict[str, DeviceRows]) -> None:
+    def __init__(
+        self, names: Sequence[str], slots: dict[str, int], counts: Ints, devices: dict[str, DeviceRows]
+    ) -> None:
         self.names = tuple(names)
+        self.slots = slots
+        """The column of each countable slot in ``counts``."""
         self.counts = counts
+        """What each node has left, [rows, slots]."""
         self.devices = devices
         self.last_used = np.zeros(len(self.names), np.int64)
         """When each node was last given a session; larger is later."""
@@ -91,17 +96,19 @@ class Ledger:
         self._latest = 0
         self._row = {name: row for row, name in enumerate(self.names)}
         self._models: dict[str, int] = {}
+        self._needs: dict[Demand, Ints | None] = {}
 
     @classmethod
     def of(cls, nodes: Sequence[NodeView]) -> Self:
         """Return the ledger of nodes that nobody uses."""
         ordered = sorted(nodes, key=lambda node: node.name)
         device_slots = {device.slot for node in ordered for device in node.devices}
-        countable = {slot for node in ordered for slot in node.capacity} - device_slots
+        countable = sorted({slot for node in ordered for slot in node.capacity} - device_slots)
         models = {m: i for i, m in enumerate(sorted({d.model for node in ordered for d in node.devices}))}
         ledger = cls(
             [node.name for node in ordered],
-            {slot: _counts(slot, ordered) for slot in sorted(countable)},
+            {slot: column for column, slot in enumerate(countable)},
+            np.array([_counts(node, countable) for node in ordered], np.int64).reshape(len(ordered), len(countable)),
             {slot: _device_rows(slot, ordered, models) for slot in sorted(device_slots)},
         )
         ledger._models = models
@@ -153,38 +160,35 @@ class Ledger:
 
     def part(self, rows: Ints) -> "Ledger":
         """Return a ledger of its own of some rows, which are numbered anew."""
-        counts = {slot: free[rows] for slot, free in self.counts.items()}
         devices = {slot: table.part(rows) for slot, table in self.devices.items()}
-        ledger = Ledger([self.names[row] for row in numbers(rows)], counts, devices)
+        ledger = Ledger([self.names[row] for row in numbers(rows)], self.slots, self.counts[rows], devices)
         ledger.last_used, ledger._latest = self.last_used[rows], self._latest
-        ledger._models = self._models
+        ledger._models, ledger._needs = self._models, self._needs
         return ledger
 
     def fits(self, demand: Demand, rows: Ints) -> Mask:
         """Say on which of the rows all of a demand can be had at once."""
-        ok = np.ones(len(rows), np.bool_)
-        for slot, amount in demand.counts:
-            free = self.counts.get(slot)
-            if free is None:
-                return np.zeros(len(rows), np.bool_)
-            ok &= free[rows] >= amount
+        return self.look(demand, rows)[0]
+
+    def look(self, demand: Demand, rows: Ints) -> tuple[Mask, dict[str, Ints]]:
+        """Say on which of the rows all of a demand can be had, and what their wanted devices would have left.
+
+        The latter is by slot, [rows, devices], and means something only where the demand fits.
+        """
+        left: dict[str, Ints] = {}
+        need = self._need(demand)
+        if need is None:
+            return np.zeros(len(rows), np.bool_), left
+        ok: Mask = np.logical_and.reduce(self.counts[rows] >= need, axis=1)
         models = self.numbers_of(demand.models)
         for wanted in demand.devices:
             table = self.devices.get(wanted.slot)
             if table is None:
-                return np.zeros(len(rows), np.bool_)
-            ok &= table.spread(wanted, rows, models)[0]
-        return ok
-
-    def beside(self, demand: Demand, rows: Ints) -> dict[str, Ints]:
-        """Return what the wanted devices of rows would have left, on all of which the demand fits: [rows, devices]."""
-        models = self.numbers_of(demand.models)
-        left: dict[str, Ints] = {}
-        for wanted in demand.devices:
-            table = self.devices[wanted.slot]
-            _, free = table.spread(wanted, rows, models)
+                return np.zeros(len(rows), np.bool_), left
+            enough, free = table.spread(wanted, rows, models)
+            ok &= enough
             left[wanted.slot] = free if models is None else np.where(free == NO_DEVICE, table.free[rows], free)
-        return left
+        return ok, left
 
     def pick(self, demand: Demand, row: int) -> tuple[Pick, ...]:
         """Return which devices of a row, on which the demand fits, it is to have.
@@ -192,16 +196,15 @@ class Ledger:
         A part goes to the device that has the least left beside it. Whole devices come from as few NUMA nodes as
         possible, from the one with the fewest free ones where there is a choice.
         """
-        here = np.array([row])
         models = self.numbers_of(demand.models)
         return tuple(
-            pick for wanted in demand.devices for pick in _picks(self.devices[wanted.slot], wanted, here, models)
+            pick for wanted in demand.devices for pick in _picks(self.devices[wanted.slot], wanted, row, models)
         )
 
     def move(self, demand: Demand, row: int, picks: Iterable[Pick], sign: int) -> None:
         """Take a demand and its devices from a row (-1), or give them back (1)."""
-        for slot, amount in demand.counts:
-            self.counts[slot][row] += sign * amount
+        if (need := self._need(demand)) is not None:
+            self.counts[row] += sign * need
         for pick in picks:
             self.devices[pick.slot].free[row, pick.place] += sign * pick.amount
         self.changes.append(row)
@@ -213,16 +216,14 @@ class Ledger:
 
     def lower(self, row: int, other: "Ledger", other_row: int) -> None:
         """Leave a row no more of anything than another ledger's row has; both are of the same node."""
-        for slot, free in self.counts.items():
-            free[row] = min(free[row], other.counts[slot][other_row])
+        np.minimum(self.counts[row], other.counts[other_row], out=self.counts[row])
         for slot, table in self.devices.items():
             np.minimum(table.free[row], other.devices[slot].free[other_row], out=table.free[row])
         self.changes.append(row)
 
     def assign(self, row: int, other: "Ledger", other_row: int) -> None:
         """Make a row what another ledger's row is; both are of the same node."""
-        for slot, free in self.counts.items():
-            free[row] = other.counts[slot][other_row]
+        self.counts[row] = other.counts[other_row]
         for slot, table in self.devices.items():
             table.free[row] = other.devices[slot].free[other_row]
         self.changes.append(row)
@@ -232,13 +233,23 @@ class Ledger:
         if (table := self.devices.get(slot)) is not None:
             total: Ints = np.maximum(table.free[rows], 0).sum(axis=1)
             return total
-        free = self.counts.get(slot)
-        return np.zeros(len(rows), np.int64) if free is None else free[rows]
+        column = self.slots.get(slot)
+        return np.zeros(len(rows), np.int64) if column is None else self.counts[rows, column]
+
+    def _need(self, demand: Demand) -> Ints | None:
+        """Return a demand's amounts in the order of the columns; None when no node has one of its slots."""
+        if demand not in self._needs:
+            need = np.zeros(len(self.slots), np.int64)
+            for slot, amount in demand.counts:
+                if slot in self.slots:
+                    need[self.slots[slot]] = amount
+            self._needs[demand] = need if self.slots.keys() >= {slot for slot, _ in demand.counts} else None
+        return self._needs[demand]
 
     def _hold(self, row: int, kernel: PlacedKernel) -> None:
         for slot, amount in kernel.slots.items():
-            if slot in self.counts:
-                self.counts[slot][row] -= units(slot, amount)
+            if (column := self.slots.get(slot)) is not None:
+                self.counts[row, column] -= units(slot, amount)
         for device in kernel.devices:
             if (place := self.place_of(row, device)) is not None and self.is_well(row, device.slot, place):
                 self.devices[device.slot].free[row, place] -= units(device.slot, device.amount)
@@ -249,8 +260,8 @@ def numbers(rows: Ints) -> list[int]:
     return cast("list[int]", rows.tolist())
 
 
-def _counts(slot: str, nodes: Sequence[NodeView]) -> Ints:
-    return np.array([units(slot, node.capacity[slot]) if slot in node.capacity else 0 for node in nodes], np.int64)
+def _counts(node: NodeView, slots: Sequence[str]) -> list[int]:
+    return [units(slot, node.capacity[slot]) if slot in node.capacity else 0 for slot in slots]
 
 
 def _device_rows(slot: str, nodes: Sequence[NodeView], models: dict[str, int]) -> DeviceRows:
@@ -276,10 +287,9 @@ def _fill(rows: DeviceRows, row: int, place: int, device: Device, model: int) ->
     rows.numa[row, place] = -1 if device.numa_node is None else device.numa_node
 
 
-def _picks(table: DeviceRows, wanted: DeviceDemand, here: Ints, models: Ints | None) -> list[Pick]:
-    (free,) = table.usable(here, models).tolist()
-    (grain,) = table.grain[here].tolist()
-    (numa,) = table.numa[here].tolist()
+def _picks(table: DeviceRows, wanted: DeviceDemand, row: int, models: Ints | None) -> list[Pick]:
+    (usable,) = table.usable(np.array([row]), models)
+    free, grain, numa = numbers(usable), numbers(table.grain[row]), numbers(table.numa[row])
     picks: list[Pick] = []
     for part in wanted.parts:
         place = min((left, i) for i, left in enumerate(free) if left >= part and part % grain[i] == 0)[1]

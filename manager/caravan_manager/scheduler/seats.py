@@ -13,13 +13,20 @@ from caravan_manager.sessions.queue import KernelRequest
 
 def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> Iterator[tuple[UUID, Seat]]:
     """Yield the seat of each kernel: its node, and of the picked devices those that it asked for."""
+    if len(kernels) == 1:
+        yield kernels[0].id, _seat(taken.picks, taken, ledger)
+        return
     free: defaultdict[tuple[str, int], list[Pick]] = defaultdict(list)
     for pick in reversed(taken.picks):
         free[pick.slot, pick.amount].append(pick)
     for kernel in kernels:
         picks = [pick for slot, amount in kernel.slots.items() for pick in _of_kernel(free, slot, units(slot, amount))]
-        devices = (HeldDevice(p.slot, ledger.device_id(taken.row, p), amount_of(p.amount)) for p in picks)
-        yield kernel.id, Seat(ledger.names[taken.row], tuple(devices))
+        yield kernel.id, _seat(picks, taken, ledger)
+
+
+def _seat(picks: Sequence[Pick], taken: Taken, ledger: Ledger) -> Seat:
+    devices = (HeldDevice(pick.slot, ledger.device_id(taken.row, pick), amount_of(pick.amount)) for pick in picks)
+    return Seat(ledger.names[taken.row], tuple(devices))
 
 
 def _of_kernel(free: defaultdict[tuple[str, int], list[Pick]], slot: str, wanted: int) -> Iterator[Pick]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Room, Scores, as_columns
+from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room, as_columns
 
 LAST = ("cpu", "mem")
 """What matters least of a node: accelerators are scarcer."""
@@ -16,17 +16,19 @@ class Concentrated:
     def __init__(self, room: Room) -> None:
         self._room = room
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
-        """Return the unused kinds, and what is left of each wanted slot: accelerators first, then cpu and memory."""
-        return as_columns(
-            unused_kinds(demand, self._room, rows), *(self._room.left.left(slot, rows) for slot in by_weight(demand))
-        )
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
+        """Return the number of unused kinds."""
+        return unused_kinds(demand, self._room, rows)
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
+        """Return what is left of each wanted slot: accelerators first, then cpu and memory."""
+        return as_columns(*(self._room.left.left(slot, rows) for slot in by_weight(demand)))
 
 
-def unused_kinds(demand: Demand, room: Room, rows: Ints) -> Ints:
+def unused_kinds(demand: Demand, room: Room, rows: Ints) -> Floats:
     """Return how many kinds of resources each node has of which the demand wants nothing."""
-    unused = np.zeros(len(rows), np.int64)
-    for slot in {*room.capacity.counts, *room.capacity.devices} - demand.slots:
+    unused = np.zeros(len(rows))
+    for slot in {*room.capacity.slots, *room.capacity.devices} - demand.slots:
         unused += room.capacity.left(slot, rows) > 0
     return unused
 

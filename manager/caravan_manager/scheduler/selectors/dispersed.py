@@ -3,7 +3,7 @@
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints
 from caravan_manager.scheduler.selectors.concentrated import by_weight, unused_kinds
-from caravan_manager.scheduler.selectors.selector import Room, Scores, as_columns
+from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room, as_columns
 
 
 class Dispersed:
@@ -12,7 +12,10 @@ class Dispersed:
     def __init__(self, room: Room) -> None:
         self._room = room
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
-        """Return the unused kinds, and what is missing of each wanted slot."""
-        left = [-self._room.left.left(slot, rows) for slot in by_weight(demand)]
-        return as_columns(unused_kinds(demand, self._room, rows), *left)
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
+        """Return the number of unused kinds."""
+        return unused_kinds(demand, self._room, rows)
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
+        """Return what is left of each wanted slot, the most first."""
+        return as_columns(*(-self._room.left.left(slot, rows) for slot in by_weight(demand)))

@@ -4,12 +4,16 @@ import numpy as np
 
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Scores
+from caravan_manager.scheduler.selectors.selector import Beside, Floats
 
 
 class FirstFit:
     """No node is better than another."""
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
+        """Return the same for each."""
+        return np.zeros(len(rows))
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
         """Return the same for each."""
         return np.zeros(len(rows))

@@ -1,8 +1,10 @@
 """`roundrobin`: one node after the other."""
 
+import numpy as np
+
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Room, Scores, as_columns
+from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room
 
 
 class RoundRobin:
@@ -11,6 +13,10 @@ class RoundRobin:
     def __init__(self, room: Room) -> None:
         self._room = room
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
         """Return when each node was last used."""
-        return as_columns(self._room.left.last_used[rows])
+        return self._room.left.last_used[rows].astype(np.float64)
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
+        """Return the same for each: of nodes that were never used the first by name."""
+        return np.zeros(len(rows))

@@ -1,6 +1,6 @@
 """What every selector is: a rule that gives each node a score for a demand; the lowest one is taken. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,8 @@ from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints, Ledger
 
 Floats = NDArray[np.float64]
-Scores = Floats
+Beside = Mapping[str, Ints]
+"""What the wanted devices of some rows would have left beside a demand: by slot, [rows, devices]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,18 @@ class Selector(Protocol):
     It must be a function of its arguments alone, or a plan could not be replayed.
     """
 
-    def scores(self, demand: Demand, rows: Ints) -> Scores:
-        """Return a score for each of ``rows``, on all of which the demand fits: an array [rows] or [rows, columns].
+    def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
+        """Return a score for each of ``rows``, on all of which the demand fits: the lowest wins.
 
-        The lowest wins; of equal ones the lowest in the next column, at last the first by name. Scores are kept and
-        asked for again only for rows that changed (``room.left.changes``), so one row's must not depend on another's.
+        Scores are kept and asked for again only for rows that changed (``room.left.changes``), so one row's must not
+        depend on another's.
+        """
+        ...
+
+    def ties(self, demand: Demand, rows: Ints) -> Floats:
+        """Return what tells ``rows`` of equal score apart, [rows] or [rows, columns]: the lowest in the first column.
+
+        Of those the lowest in the next one wins, at last the first by name.
         """
         ...
 
@@ -45,6 +53,6 @@ MakeSelector = Callable[[Room], Selector]
 """What a plugin is: a class whose objects are made with the room."""
 
 
-def as_columns(*columns: NDArray[np.generic]) -> Scores:
-    """Return scores that are compared column by column."""
+def as_columns(*columns: NDArray[np.generic]) -> Floats:
+    """Return arrays as columns."""
     return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)

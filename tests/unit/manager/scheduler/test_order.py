@@ -102,7 +102,7 @@ class Broken:
     def __init__(self, room: object) -> None:
         pass
 
-    def scores(self, demand: object, rows: object) -> object:
+    def scores(self, demand: object, rows: object, beside: object) -> object:
         return [float("nan")]
 
 
