@@ -43,10 +43,11 @@ def _amount(name: str, value: object) -> Decimal:
 class ResourceSlots(Mapping[str, Decimal]):
     """An immutable map of slot name to exact amount; a name that is absent counts as zero in arithmetic."""
 
-    __slots__ = ("_amounts",)
+    __slots__ = ("_amounts", "_hash")
 
     def __init__(self, amounts: Mapping[str, Decimal] | None = None) -> None:
         self._amounts = dict(amounts or {})
+        self._hash: int | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, object]) -> Self:
@@ -93,7 +94,9 @@ class ResourceSlots(Mapping[str, Decimal]):
         return ResourceSlots(left)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._amounts.items()))
+        if self._hash is None:
+            self._hash = hash(frozenset(self._amounts.items()))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"ResourceSlots({self.to_json()})"

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from caravan_manager.scheduler.demand import units
 from caravan_manager.scheduler.ledger import Ints, Ledger
 from caravan_manager.sessions.queue import PlacedSession
 
@@ -73,15 +72,11 @@ class Futures:
 
     def _add(self, ledger: Ledger, number: int, session: PlacedSession) -> None:
         for kernel in session.kernels:
-            if (row := ledger.row(kernel.node)) is None:
-                continue
-            for slot, amount in kernel.slots.items():
-                if (column := ledger.slots.get(slot)) is not None:
-                    self._counts.add(number, row, column, units(slot, amount))
-            for device in kernel.devices:
-                place = ledger.place_of(row, device)
-                if place is not None and ledger.is_well(row, device.slot, place):
-                    self._devices[device.slot].add(number, row, place, units(device.slot, device.amount))
+            if (row := ledger.row(kernel.node)) is not None:
+                for _, column, amount in ledger.counts_of(row, kernel):
+                    self._counts.add(number, row, column, amount)
+                for slot, place, amount in ledger.devices_of(row, kernel):
+                    self._devices[slot].add(number, row, place, amount)
 
 
 class _Returns:

@@ -3,7 +3,8 @@
 What is taken here can be given on the node: a device's part is taken from that device, never from the node's sum.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -120,29 +121,42 @@ class Ledger:
         A device that is not there any more, or is ill, has nothing to take.
         """
         held = self.copy()
+        counts: list[tuple[int, int, int]] = []
+        devices: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for session in placed:
             at = int(session.placed_at.timestamp() * 1e6)
             for kernel in session.kernels:
                 if (row := self._row.get(kernel.node)) is not None:
                     held.last_used[row] = max(held.last_used[row], at)
-                    held._hold(row, kernel)
+                    counts += self.counts_of(row, kernel)
+                    for slot, place, amount in self.devices_of(row, kernel):
+                        devices[slot].append((row, place, amount))
+        _add_up(held.counts, counts, -1)
+        for slot, amounts in devices.items():
+            _add_up(held.devices[slot].free, amounts, -1)
         held._latest = int(held.last_used.max(initial=0))
         return held
+
+    def counts_of(self, row: int, kernel: PlacedKernel) -> list[tuple[int, int, int]]:
+        """Return what a kernel holds of the countable slots of a row: row, column, amount."""
+        return [
+            (row, column, units(slot, amount))
+            for slot, amount in kernel.slots.items()
+            if (column := self.slots.get(slot)) is not None
+        ]
+
+    def devices_of(self, row: int, kernel: PlacedKernel) -> list[tuple[str, int, int]]:
+        """Return what a kernel holds of the devices of a row that are there and well: slot, place, amount."""
+        return [
+            (device.slot, place, units(device.slot, device.amount))
+            for device in kernel.devices
+            if (place := self._place_of(row, device)) is not None
+            and self.devices[device.slot].free[row, place] != NO_DEVICE
+        ]
 
     def row(self, name: str) -> int | None:
         """Return a node's row; None for one that is not here."""
         return self._row.get(name)
-
-    def place_of(self, row: int, device: HeldDevice) -> int | None:
-        """Return a device's place among the node's of its slot; None when it is not there any more."""
-        table = self.devices.get(device.slot)
-        if table is None or device.id not in table.ids[row]:
-            return None
-        return table.ids[row].index(device.id)
-
-    def is_well(self, row: int, slot: str, place: int) -> bool:
-        """Say whether a device is there and not ill."""
-        return bool(self.devices[slot].free[row, place] != NO_DEVICE)
 
     def numbers_of(self, models: frozenset[str]) -> Ints | None:
         """Return the numbers that models have in the tables of devices; None for any model."""
@@ -246,13 +260,17 @@ class Ledger:
             self._needs[demand] = need if self.slots.keys() >= {slot for slot, _ in demand.counts} else None
         return self._needs[demand]
 
-    def _hold(self, row: int, kernel: PlacedKernel) -> None:
-        for slot, amount in kernel.slots.items():
-            if (column := self.slots.get(slot)) is not None:
-                self.counts[row, column] -= units(slot, amount)
-        for device in kernel.devices:
-            if (place := self.place_of(row, device)) is not None and self.is_well(row, device.slot, place):
-                self.devices[device.slot].free[row, place] -= units(device.slot, device.amount)
+    def _place_of(self, row: int, device: HeldDevice) -> int | None:
+        table = self.devices.get(device.slot)
+        if table is None or device.id not in table.ids[row]:
+            return None
+        return table.ids[row].index(device.id)
+
+
+def _add_up(table: Ints, amounts: list[tuple[int, int, int]], sign: int) -> None:
+    """Add amounts, each of a row and a column, to a table."""
+    rows, columns, each = np.array(amounts, np.int64).reshape(-1, 3).T
+    np.add.at(table, (rows, columns), sign * each)
 
 
 def numbers(rows: Ints) -> list[int]:
@@ -266,25 +284,19 @@ def _counts(node: NodeView, slots: Sequence[str]) -> list[int]:
 
 def _device_rows(slot: str, nodes: Sequence[NodeView], models: dict[str, int]) -> DeviceRows:
     found = [tuple(device for device in node.devices if device.slot == slot) for node in nodes]
-    shape = (len(nodes), max((len(devices) for devices in found), default=0))
-    rows = DeviceRows(
+    widest = max((len(devices) for devices in found), default=0)
+
+    def table(value: Callable[[Device], int], missing: int) -> Ints:
+        rows = [[value(device) for device in devices] + [missing] * (widest - len(devices)) for devices in found]
+        return np.array(rows, np.int64).reshape(len(nodes), widest)
+
+    return DeviceRows(
         [tuple(device.id for device in devices) for devices in found],
-        free=np.full(shape, NO_DEVICE, np.int64),
-        grain=np.ones(shape, np.int64),
-        model=np.full(shape, -1, np.int64),
-        numa=np.full(shape, -1, np.int64),
+        free=table(lambda device: WHOLE if device.healthy else NO_DEVICE, NO_DEVICE),
+        grain=table(lambda device: WHOLE // device.shares, 1),
+        model=table(lambda device: models[device.model], -1),
+        numa=table(lambda device: -1 if device.numa_node is None else device.numa_node, -1),
     )
-    for row, devices in enumerate(found):
-        for place, device in enumerate(devices):
-            _fill(rows, row, place, device, models[device.model])
-    return rows
-
-
-def _fill(rows: DeviceRows, row: int, place: int, device: Device, model: int) -> None:
-    rows.free[row, place] = WHOLE if device.healthy else NO_DEVICE
-    rows.grain[row, place] = WHOLE // device.shares
-    rows.model[row, place] = model
-    rows.numa[row, place] = -1 if device.numa_node is None else device.numa_node
 
 
 def _picks(table: DeviceRows, wanted: DeviceDemand, row: int, models: Ints | None) -> list[Pick]:

@@ -95,9 +95,9 @@ class _Pass:
         placed = [session for session in self._snapshot.placed if session.scaling_group == group.name]
         room = GroupPass(nodes, placed, self._selector(group), self._snapshot.taken_at, pending)
         sequencer = self._sequencer(group)
-        now = _held(placed)
+        capacity, now = _capacity(nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):
-            usage = Usage(_capacity(nodes), now, self._past.get(group.name, Past()))
+            usage = Usage(capacity, now, self._past.get(group.name, Past()))
             turns = sequencer.turns(list(band), usage, group.options)
             session = next(turns, None)
             while session is not None:
