@@ -55,9 +55,9 @@ def units(slot: str, amount: Decimal) -> int:
     return min(ceil(exact), MOST)
 
 
-def amount_of(millionths: int) -> Decimal:
-    """Return what a number of millionths is as an amount: 300,000 is 0.3."""
-    return Decimal(millionths) / WHOLE
+def amount_of(slot: str, number: int) -> Decimal:
+    """Return what a whole number of a slot is as an amount: 300,000 is 0.3, but of memory it is as many bytes."""
+    return Decimal(number) if slot in BYTES_SLOTS else Decimal(number) / WHOLE
 
 
 def demand_of(

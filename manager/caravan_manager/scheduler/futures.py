@@ -57,6 +57,10 @@ class Futures:
                 low = middle + 1
         return best
 
+    def after_all(self, base: Ledger, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
+        """Return what ``seek`` finds when all have ended."""
+        return self._look(base, len(self._moments), seek)
+
     def _look(self, base: Ledger, ended: int, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
         ledger = base.copy()
         rows, columns, amounts = self._counts.until(ended)

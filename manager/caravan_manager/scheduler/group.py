@@ -1,22 +1,32 @@
 """One pass over one scaling group: sessions one by one onto its nodes, room kept for those that do not fit. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
-from caravan_manager.scheduler.demand import demand_of
+from caravan_manager.scheduler.demand import amount_of, demand_of
 from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
 from caravan_manager.scheduler.futures import Futures
 from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.preemption import choose_victims
 from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation, Taken
 from caravan_manager.scheduler.seats import seats_of
 from caravan_manager.scheduler.selectors.first_fit import FirstFit
 from caravan_manager.scheduler.selectors.selector import MakeSelector, Room
-from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Placement, Reason, Reserved
+from caravan_manager.scheduler.snapshot import (
+    NodeView,
+    Obstacle,
+    Placement,
+    Preemption,
+    PreemptionRules,
+    Reason,
+    Reserved,
+)
 from caravan_manager.scheduler.typical import typical_demands
 from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedSession
 
@@ -38,6 +48,7 @@ class GroupPass:
         selector: MakeSelector,
         taken_at: datetime,
         pending: Sequence[PendingSession] = (),
+        preemption: PreemptionRules | None = None,
     ) -> None:
         usable = [node for node in nodes if node.schedulable]
         self._empty = Ledger.of(usable)
@@ -50,12 +61,15 @@ class GroupPass:
         self._futures: Futures | None = None
         self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
+        self._preemption = preemption
+        self._ending = [session for session in placed if session.is_ending]
         self.reserved: list[Reserved] = []
+        self.preemptions: list[Preemption] = []
 
     def place(self, session: PendingSession) -> Placement | Reason:
         """Take room for the whole session and return its seats, or leave everything as it is and say what is missing.
 
-        For a session that would fit later, room is kept.
+        For a session that would fit later, room is kept; where the rules allow it, others are to end for it.
         """
         parts = self._parts(session)
         if isinstance(parts, Reason):
@@ -67,6 +81,7 @@ class GroupPass:
             return self._placement(session, parts, taken)
         reason = self._reason(parts)
         if reason.obstacle is Obstacle.NO_ROOM and len(self._keeper.reservations) < DEPTH:
+            self._preempt(session, parts)
             self._reserve(session, parts)
         return reason
 
@@ -142,22 +157,51 @@ class GroupPass:
                 return Reason(Obstacle.BEHIND_THE_HEAD, tuple(str(session) for session in ahead))
         return Reason(Obstacle.NO_ROOM, self._eligibility.names(parts[0][1]))
 
+    def _preempt(self, session: PendingSession, parts: Sequence[_Part]) -> None:
+        """Choose who is to end for the session, unless there will be room when those have ended that do already."""
+        if self._preemption is None or self._fits_after(parts, ()):
+            return
+        ending = {one.id for one in self._ending}
+        others = [one for one in self._placed if one.id not in ending]
+        victims = choose_victims(
+            session, others, self._preemption, self._now, self._capacity(), lambda ends: self._fits_after(parts, ends)
+        )
+        if victims:
+            self._ending += [replace(victim, is_ending=True) for victim in victims]
+            self._futures = None
+            self.preemptions += [Preemption(one.id, self._preemption.mode, session.id) for one in victims]
+
+    def _fits_after(self, parts: Sequence[_Part], ends: Sequence[PlacedSession]) -> bool:
+        """Say whether there is room for a session when these have ended, and those that do already."""
+        ended = Futures(self._empty, [*self._ending, *ends], self._now)
+        return ended.after_all(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts)) is not None
+
+    def _capacity(self) -> dict[str, float]:
+        """Return what the nodes have in all, of each slot in the units of the ledger."""
+        everywhere = np.arange(len(self._empty.names))
+        slots = [*self._empty.slots, *self._empty.devices]
+        return {slot: float(amount_of(slot, int(self._empty.left(slot, everywhere).sum()))) for slot in slots}
+
     def _reserve(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""
         if self._futures is None:
-            self._futures = Futures(self._empty, self._placed, self._now)
-        base = self._keeper.now.copy()
-        for kept in self._keeper.reservations:
-            for part in kept.taken:
-                base.move(part.demand, part.row, part.picks, -1)
-
-        def seek(ledger: Ledger) -> list[Taken] | None:
-            return self._take(Keeper(ledger), Finder(ledger, FirstFit()), parts, None)
-
-        future = self._futures.first(base, seek)
+            ending = {one.id: one for one in self._ending}
+            self._futures = Futures(self._empty, [ending.get(one.id, one) for one in self._placed], self._now)
+        future = self._futures.first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
         if future is None:
             return
         self._keeper.reserve(Reservation.of(session.id, future.at, future.found, future.ledger))
         self._finder = self._find_in(self._keeper.open)
         names = tuple(self._empty.names[part.row] for part in future.found)
         self.reserved.append(Reserved(session.id, names, future.at))
+
+    def _left_beside_reservations(self) -> Ledger:
+        """Return what is left now when all for whom room is kept had it already; less than nothing, as a rule."""
+        left = self._keeper.now.copy()
+        for kept in self._keeper.reservations:
+            for part in kept.taken:
+                left.move(part.demand, part.row, part.picks, -1)
+        return left
+
+    def _seek(self, ledger: Ledger, parts: Sequence[_Part]) -> list[Taken] | None:
+        return self._take(Keeper(ledger), Finder(ledger, FirstFit()), parts, None)

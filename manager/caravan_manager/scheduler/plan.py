@@ -26,6 +26,7 @@ from caravan_manager.scheduler.snapshot import (
     Obstacle,
     Placement,
     Plan,
+    Preemption,
     Reason,
     Reserved,
     Snapshot,
@@ -57,6 +58,7 @@ def plan(snapshot: Snapshot, plugins: Plugins) -> Plan:
         cancellations=tuple(sorted(cancellations.values(), key=lambda end: end.session)),
         reserved=tuple(decided.reserved),
         troubles=tuple(decided.troubles),
+        preemptions=tuple(decided.preemptions),
     )
 
 
@@ -84,6 +86,7 @@ class _Pass:
         self.waits: list[Wait] = []
         self.reserved: list[Reserved] = []
         self.troubles: list[Trouble] = []
+        self.preemptions: list[Preemption] = []
         self._snapshot = snapshot
         self._plugins = plugins
         self._accounts = Accounts(snapshot.quotas, snapshot.placed)
@@ -93,7 +96,7 @@ class _Pass:
         """Give the sessions of one scaling group their turns, the highest priority first."""
         nodes = [node for node in self._snapshot.nodes if node.scaling_group == group.name]
         placed = [session for session in self._snapshot.placed if session.scaling_group == group.name]
-        room = GroupPass(nodes, placed, self._selector(group), self._snapshot.taken_at, pending)
+        room = GroupPass(nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group.preemption)
         sequencer = self._sequencer(group)
         capacity, now = _capacity(nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):
@@ -106,6 +109,7 @@ class _Pass:
                     _add(now[session.tenant.user], session.slots)
                 session = _next(turns, started)
         self.reserved += room.reserved
+        self.preemptions += room.preemptions
 
     def _turn(self, session: PendingSession, room: GroupPass) -> bool:
         """Start a session, or say why it waits."""

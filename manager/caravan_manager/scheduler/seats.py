@@ -25,7 +25,9 @@ def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> 
 
 
 def _seat(picks: Sequence[Pick], taken: Taken, ledger: Ledger) -> Seat:
-    devices = (HeldDevice(pick.slot, ledger.device_id(taken.row, pick), amount_of(pick.amount)) for pick in picks)
+    devices = (
+        HeldDevice(pick.slot, ledger.device_id(taken.row, pick), amount_of(pick.slot, pick.amount)) for pick in picks
+    )
     return Seat(ledger.names[taken.row], tuple(devices))
 
 

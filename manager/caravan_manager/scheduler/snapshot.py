@@ -32,17 +32,59 @@ class NodeView:
     volumes: frozenset[str] = frozenset()
 
 
+class PreemptionOrder(StrEnum):
+    """Whose end costs least: ``least_work`` is the smallest product of share and time, the others are Backend.AI's."""
+
+    LEAST_WORK = "least_work"
+    OLDEST = "oldest"
+    NEWEST = "newest"
+    FEWEST_SESSIONS = "fewest_sessions"
+    SMALLEST_RESOURCES = "smallest_resources"
+
+
+class VictimScope(StrEnum):
+    """Whose sessions may be ended for a session: those of the same user, project or domain, or anybody's."""
+
+    USER = "user"
+    PROJECT = "project"
+    DOMAIN = "domain"
+    ANY = "any"
+
+
+class PreemptionMode(StrEnum):
+    """What becomes of a session that is ended for another one: it is over, or goes back into the queue."""
+
+    TERMINATE = "terminate"
+    RESCHEDULE = "reschedule"
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptionRules:
+    """Who may be ended for a session of higher priority: those of at most ``preemptible_priority``.
+
+    ``min_runtime`` is how long a session has its slots for certain.
+    """
+
+    preemptible_priority: int = 5
+    order: PreemptionOrder = PreemptionOrder.LEAST_WORK
+    mode: PreemptionMode = PreemptionMode.TERMINATE
+    min_runtime: timedelta = timedelta()
+    scope: VictimScope = VictimScope.USER
+
+
 @dataclass(frozen=True, slots=True)
 class GroupView:
     """A scaling group's rules. A session that waits for ``pending_timeout`` is cancelled; None means never.
 
-    ``sequencer`` and ``selector`` are names of plugins, ``options`` what an operator set for them.
+    ``sequencer`` and ``selector`` are names of plugins, ``options`` what an operator set for them. Without
+    ``preemption`` nobody is ended for another one.
     """
 
     name: str
     sequencer: str = "fifo"
     selector: str = "packed"
     pending_timeout: timedelta | None = None
+    preemption: PreemptionRules | None = None
     options: dict[str, object] = field(default_factory=dict[str, object])
 
 
@@ -78,6 +120,15 @@ class Reserved:
     session: UUID
     nodes: tuple[str, ...]
     starts_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """A session that is to end, so that another one starts."""
+
+    victim: UUID
+    mode: PreemptionMode
+    session: UUID
 
 
 class Obstacle(StrEnum):
@@ -176,3 +227,4 @@ class Plan:
     cancellations: tuple[Cancellation, ...] = ()
     reserved: tuple[Reserved, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    preemptions: tuple[Preemption, ...] = ()

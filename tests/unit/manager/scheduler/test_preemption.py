@@ -1,0 +1,123 @@
+"""Preemption: off unless a scaling group says otherwise, and never more than is needed."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.manager.scheduler.made import NOW, decide, gpus, node, seats, session, slots, started, tenant
+
+from caravan_common.states import SessionType
+from caravan_manager.scheduler.snapshot import Plan, PreemptionMode, PreemptionOrder, PreemptionRules, VictimScope
+from caravan_manager.sessions.queue import PendingSession, PlacedSession
+
+ANYBODY = PreemptionRules(scope=VictimScope.ANY)
+NODES = (node("a", 4, 64), node("b", 4, 64))
+
+
+def runs(number: int, on: str = "a", cpu: float = 4, minutes: float = 10, **rest: Any) -> PlacedSession:
+    asked = session(number, slots(cpu, 1), nodes=frozenset({on}), **{"priority": 1, "tenant": tenant(number)} | rest)
+    (placement,) = decide(NODES, asked).placements
+    return started(placement, asked, NOW - timedelta(minutes=minutes))
+
+
+def ended_for(wanted: PendingSession, *placed: PlacedSession, rules: PreemptionRules | None = ANYBODY) -> list[int]:
+    decided = decide(NODES, wanted, placed=placed, preemption=rules)
+    assert all(one.session == wanted.id for one in decided.preemptions)
+    return sorted(one.victim.int for one in decided.preemptions)
+
+
+URGENT = session(1, slots(4, 1), tenant=tenant(1))
+
+
+def test_nobody_is_ended_unless_the_scaling_group_says_so() -> None:
+    assert ended_for(URGENT, runs(8), runs(9, "b"), rules=None) == []
+
+
+def test_the_one_that_loses_the_least_work_is_ended() -> None:
+    assert ended_for(URGENT, runs(8, minutes=60), runs(9, "b", minutes=10)) == [9]
+
+
+def test_nobody_is_ended_where_there_is_room_or_where_it_would_not_help() -> None:
+    assert ended_for(URGENT, runs(8)) == []
+    kept = runs(8, priority=10), runs(9, "b", cpu=3, priority=10), runs(7, "b", cpu=1)
+    assert ended_for(URGENT, *kept) == []
+
+
+def test_only_as_many_are_ended_as_are_needed() -> None:
+    small = [runs(number, cpu=1, minutes=number) for number in (11, 12, 13, 14)]
+    assert ended_for(session(1, slots(2, 1)), *small, runs(9, "b", priority=10)) == [11, 12]
+
+
+def test_those_that_end_already_are_waited_for() -> None:
+    ending = replace(runs(8), is_ending=True)
+    assert ended_for(URGENT, ending, runs(9, "b")) == []
+
+
+def test_the_room_is_kept_for_the_one_that_others_are_ended_for() -> None:
+    later = session(2, slots(1, 1))
+    decided = decide(NODES, URGENT, later, placed=(runs(8), runs(9, "b", priority=10)), preemption=ANYBODY)
+    assert [one.victim.int for one in decided.preemptions] == [8]
+    assert decided.reserved[0].nodes == ("a",)
+    assert seats(decided) == {}
+
+
+@pytest.mark.parametrize(
+    ("safe", "rules"),
+    [
+        ({"priority": 6}, ANYBODY),
+        ({"priority": 1, "type": SessionType.SYSTEM}, ANYBODY),
+        ({"minutes": 4}, replace(ANYBODY, min_runtime=timedelta(minutes=5))),
+        ({}, replace(ANYBODY, scope=VictimScope.USER)),
+        ({"tenant": replace(tenant(8), domain="other")}, replace(ANYBODY, scope=VictimScope.DOMAIN)),
+    ],
+)
+def test_some_are_never_ended(safe: dict[str, Any], rules: PreemptionRules) -> None:
+    assert ended_for(URGENT, runs(8, **safe), runs(9, "b", priority=10), rules=rules) == []
+
+
+@pytest.mark.parametrize(
+    ("order", "victim"),
+    [(PreemptionOrder.OLDEST, 8), (PreemptionOrder.NEWEST, 9), (PreemptionOrder.LEAST_WORK, 9)],
+)
+def test_the_order_is_the_scaling_groups(order: PreemptionOrder, victim: int) -> None:
+    placed = runs(8, minutes=60), runs(9, "b", minutes=10)
+    assert ended_for(URGENT, *placed, rules=replace(ANYBODY, order=order)) == [victim]
+
+
+def test_a_gang_has_all_its_members_made_room_for() -> None:
+    gang = session(1, slots(3, 1), slots(3, 1))
+    assert ended_for(gang, runs(8), runs(9, "b")) == [8, 9]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 10), st.integers(0, 12), st.booleans()), max_size=8),
+    st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=2),
+)
+def test_when_the_victims_are_gone_the_session_starts_and_without_one_of_them_it_would_not(
+    wishes: list[tuple[int, int, int, bool]], ranks: list[int]
+) -> None:
+    nodes = (node("a", 16, 64, *gpus(3)), node("b", 16, 64, *(replace(d, id=f"B{d.id}") for d in gpus(3))))
+    asked = [
+        session(10 + i, slots(1, 1, cuda_shares=whole + tenths / 10), priority=priority, tenant=tenant(i))
+        for i, (whole, tenths, priority, _) in enumerate(wishes)
+    ]
+    by_id = {one.id: one for one in asked}
+    placed = tuple(
+        started(placement, by_id[placement.session], NOW - timedelta(minutes=placement.session.int))
+        for placement in decide(nodes, *asked).placements
+    )
+    wanted = session(1, *[slots(1, 1, cuda_shares=count) for count in ranks])
+
+    def decided(gone: set[int]) -> Plan:
+        left = tuple(one for one in placed if one.id.int not in gone)
+        return decide(nodes, wanted, placed=left, preemption=ANYBODY)
+
+    first = decided(set())
+    victims = {one.victim.int for one in first.preemptions}
+    assert all(by_id[one.victim].priority <= 5 and one.mode is PreemptionMode.TERMINATE for one in first.preemptions)
+    if victims:
+        assert 1 in seats(decided(victims))
+        assert all(1 not in seats(decided(victims - {spared})) for spared in victims)
