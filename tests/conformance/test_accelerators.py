@@ -1,0 +1,149 @@
+"""Sessions with accelerators, through the official client on a node with 8 fake GPUs and 3 kinds of NPU."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.conftest import Leftovers, User, eventually
+
+from caravan_deploy.second import Stack
+
+pytestmark = pytest.mark.stack
+
+FAKES = Path(__file__).parents[2] / "examples/devices/fake.toml"
+LITTLE = ("-r", "cpu=1", "-r", "mem=128m")
+SHOW = "cat /home/config/resource.txt; env | grep -E '^(N_GPUS|CUDA_VISIBLE_DEVICES|GPU_TYPE)='; ls /dev | grep fake"
+
+
+class Machine:
+    """What the node has of accelerators, and who has what of it by Nomad's account."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._nomad = stack.servers.nomad
+        self.stack = stack
+
+    def healthy(self) -> dict[str, int]:
+        """Return how many parts of each device Nomad can give."""
+        (node,) = self._nomad.call("GET", "/v1/nodes")
+        found = self._nomad.call("GET", f"/v1/node/{node['ID']}")["NodeResources"]["Devices"] or []
+        parts = {group["Name"]: sum(part["Healthy"] for part in group["Instances"]) for group in found}
+        return {name: count for name, count in parts.items() if count}
+
+    def given(self, session: dict[str, Any]) -> list[dict[str, int]]:
+        """Return the parts of each device that Nomad gave to each allocation of a session."""
+        job = f"/v1/job/s-{session['session_id']}/allocations?namespace=caravan"
+        listed = [one["ID"] for one in self._nomad.call("GET", job)]
+        allocations = [self._nomad.call("GET", f"/v1/allocation/{one}?namespace=caravan") for one in listed]
+        return [
+            {d["Name"]: len(d["DeviceIDs"]) for d in one["AllocatedResources"]["Tasks"]["main"]["Devices"] or []}
+            for one in allocations
+        ]
+
+
+@pytest.fixture(scope="module")
+def machine(stack: Stack) -> Iterator[Machine]:
+    """The node with its fake accelerators, when Nomad and the manager know of them; without them afterwards."""
+    machine = Machine(stack)
+    stack.layout.devices.write_text(FAKES.read_text())
+    eventually(lambda: len(machine.healthy()) == 13)
+    eventually(lambda: "rngd.device" in offered(stack))
+    yield machine
+    stack.layout.devices.write_text("")
+    eventually(lambda: not machine.healthy())
+    eventually(lambda: "rngd.device" not in offered(stack))
+
+
+def offered(stack: Stack) -> dict[str, str]:
+    """Return the slots that the manager knows of."""
+    done = subprocess.run(
+        ["curl", "-sf", f"{stack.layout.endpoint}/config/resource-slots"], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def create(user: User, image: str, name: str, *resources: str, command: str = "sleep 600", **options: str) -> list[str]:
+    wanted = [part for resource in resources for part in ("-r", resource)]
+    extra = [part for option, value in options.items() for part in (f"--{option.replace('_', '-')}", value)]
+    batch = ("session", "create", "--type", "batch", "--startup-command", command, "--enqueue-only", *LITTLE)
+    return [*batch, *wanted, *extra, "--name", name, image]
+
+
+def waits_for(user: User, name: str) -> str:
+    """Return why a session waits, as soon as it was looked at."""
+    eventually(lambda: user.session(name)["status_info"])
+    session = user.session(name)
+    assert session["status"] == "PENDING"
+    return str(session["status_info"])
+
+
+def test_two_parts_share_a_gpu_and_each_sees_its_own(
+    user: User, image: str, machine: Machine, leftovers: Leftovers
+) -> None:
+    user.must(*create(user, image, "third", "cuda.shares=0.3", command=f"{SHOW}; sleep 600"))
+    user.must(*create(user, image, "rest", "cuda.shares=0.7"))
+    first, second = user.until("third", "RUNNING"), user.until("rest", "RUNNING")
+    assert (machine.given(first), machine.given(second)) == ([{"fake-cuda-0": 3}], [{"fake-cuda-0": 7}])
+    eventually(lambda: "fake-cuda-0\n" in user.must("session", "logs", "third"))
+    log = user.must("session", "logs", "third")
+    assert "CUDA_SHARES=fake-cuda-0:0.3" in log
+    assert {"N_GPUS=1", "CUDA_VISIBLE_DEVICES=fake-cuda-0", "GPU_TYPE=cuda"} <= set(log.splitlines())
+
+    user.must("session", "destroy", "third")
+    user.must("session", "destroy", "rest")
+    assert eventually(lambda: not leftovers.all())
+
+
+def test_halves_lie_on_two_gpus_and_four_are_had_whole_or_not_at_all(
+    user: User, image: str, machine: Machine, leftovers: Leftovers
+) -> None:
+    halves = [f"half-{number}" for number in (1, 2, 3)]
+    for name in halves:
+        user.must(*create(user, image, name, "cuda.shares=0.5"))
+    given = [machine.given(user.until(name, "RUNNING"))[0] for name in halves]
+    assert sorted(part for parts in given for part in parts.values()) == [5, 5, 5]
+    assert len({device for parts in given for device in parts}) == 2
+
+    user.must(*create(user, image, "four", "cuda.shares=4"))
+    assert list(machine.given(user.until("four", "RUNNING"))[0].values()) == [10, 10, 10, 10]
+    user.must(*create(user, image, "four-more", "cuda.shares=4"))
+    assert waits_for(user, "four-more") == "no-available-instances"
+    user.must("session", "destroy", "four")
+    assert list(machine.given(user.until("four-more", "RUNNING"))[0].values()) == [10, 10, 10, 10]
+
+    for name in (*halves, "four-more"):
+        user.must("session", "destroy", name)
+    assert eventually(lambda: not leftovers.all())
+
+
+def test_npus_are_given_whole_and_a_chain_of_sessions_has_them_one_after_the_other(
+    user: User, image: str, machine: Machine, leftovers: Leftovers
+) -> None:
+    user.must(*create(user, image, "npu-first", "rngd.device=1", command=SHOW))
+    user.must(*create(user, image, "npu-then", "rngd.device=1", command=SHOW, depends=user.parent("npu-first")))
+    assert user.until("npu-then", "TERMINATED")["result"] == "SUCCESS"
+    assert "RNGD" in user.must("session", "logs", "npu-then")
+    assert eventually(lambda: not leftovers.all())
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        (("tpu.device=1",), "no node offers tpu.device"),
+        (("cuda.shares=0.5", "atom.device=1"), "accelerators of one kind"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(
+    user: User, image: str, machine: Machine, resources: tuple[str, ...], said: str
+) -> None:
+    assert said in user.refused(*create(user, image, "never", *resources))
+
+
+def test_a_part_that_no_gpu_can_give_is_told_and_keeps_nobody(user: User, image: str, machine: Machine) -> None:
+    user.must(*create(user, image, "odd-part", "cuda.shares=0.25"))
+    assert waits_for(user, "odd-part") == "larger-than-any-node"
+    user.must(*create(user, image, "even-part", "cuda.shares=0.2", command="true"))
+    assert user.until("even-part", "TERMINATED")["result"] == "SUCCESS"
+    user.must("session", "destroy", "odd-part")
