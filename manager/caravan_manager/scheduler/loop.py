@@ -30,6 +30,7 @@ from caravan_manager.nodes.agents import Agents, SpecRefusedError
 from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.acts import Acts
+from caravan_manager.scheduler.past import PastReader
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
@@ -102,6 +103,7 @@ class Scheduler:
         self._interval = interval_seconds
         self._stopped_at: dict[UUID, datetime] = {}
         self._told: dict[UUID, tuple[object, ...]] = {}
+        self._past = PastReader()
         self._acts = Acts(moves.news.work.set)
 
     async def run(self) -> None:
@@ -153,7 +155,7 @@ class Scheduler:
     async def _place(self) -> None:
         began = self._moves.clock()
         async with self._begin() as tx:
-            pending, snapshot = await read_snapshot(tx, began)
+            pending, snapshot = await read_snapshot(tx, began, self._past)
         metrics.QUEUE_LENGTH.set(len(snapshot.pending))
         decided = await asyncio.to_thread(plan, snapshot, find_plugins())  # a long queue must not hold up the API
         for trouble in decided.troubles:

@@ -15,6 +15,7 @@ from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.model import Node, ScalingGroup
 from caravan_manager.quotas import repository as quotas
 from caravan_manager.quotas.model import Quota
+from caravan_manager.scheduler.past import PastReader
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR
 from caravan_manager.scheduler.snapshot import (
     GroupView,
@@ -38,20 +39,26 @@ SELECTOR = "agent_selection_strategy"
 """The option of a scaling group that names its selector."""
 
 
-async def read_snapshot(tx: Transaction, now: datetime) -> tuple[Waiting, Snapshot]:
-    """Return the pending sessions and the snapshot; one without a pending session has nothing else in it."""
+async def read_snapshot(tx: Transaction, now: datetime, past: PastReader | None = None) -> tuple[Waiting, Snapshot]:
+    """Return the pending sessions and the snapshot; one without a pending session has nothing else in it.
+
+    Without a reader of the past nobody had anything lately.
+    """
     waiting = {queued.id: queued for queued in await survey.list_queue(tx)}
     if not waiting:
         return {}, Snapshot(now, (), ())
     parents = await sessions.list_parents(tx, list(waiting))
     pending = [replace(q.session, parents=tuple(parents.get(q.id, ()))) for q in waiting.values()]
+    views = tuple(_node(node) for node in await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value))
+    groups = tuple(_group(group) for group in await nodes.list_scaling_groups(tx))
     snapshot = Snapshot(
         taken_at=now,
-        nodes=tuple(_node(node) for node in await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)),
+        nodes=views,
         pending=tuple(pending),
         placed=tuple(await survey.list_placed(tx)),
-        groups=tuple(_group(group) for group in await nodes.list_scaling_groups(tx)),
+        groups=groups,
         quotas=tuple(await _quotas(tx, pending)),
+        past=() if past is None else await past.read(tx, groups, views, now),
     )
     return waiting, snapshot
 

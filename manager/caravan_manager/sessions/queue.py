@@ -96,6 +96,17 @@ class PlacedSession:
 
 
 @dataclass(frozen=True, slots=True)
+class PastUse:
+    """What a user had of one slot in a project and domain: amount times seconds, decayed."""
+
+    user: UUID
+    project: UUID
+    domain: str
+    slot: str
+    had: float
+
+
+@dataclass(frozen=True, slots=True)
 class QueuedSession:
     """A pending session, and what it was told so far."""
 

@@ -1,10 +1,11 @@
 """The SQL that looks at many sessions at once: of each it reads only what the scheduler and the sweep decide by."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from math import log
 from uuid import UUID
 
-from sqlalchemy import JSON, func, literal, select
+from sqlalchemy import JSON, ColumnElement, Double, func, literal, select, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, aggregate_order_by
 
 from caravan_common.slots import ResourceSlots
@@ -13,12 +14,21 @@ from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import kernels, sessions
 from caravan_manager.quotas.model import Tenant
 from caravan_manager.sessions.model import DEAD, ON_NODES, STARTING, HeldDevice, SessionState, volume_of
-from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedKernel, PlacedSession, QueuedSession
+from caravan_manager.sessions.queue import (
+    KernelRequest,
+    PastUse,
+    PendingSession,
+    PlacedKernel,
+    PlacedSession,
+    QueuedSession,
+)
 
 LONGEST_QUEUE = 10_000
 """How many pending sessions one pass looks at."""
 MANY = 100_000
 """How many sessions one sweep, and one pass, looks at."""
+HALF_LIVES = 10
+"""After so many half-lives a thousandth is left of what was had."""
 LONGEST_START = timedelta(minutes=10)
 """How long a session with a time limit may take from its placement until it runs, and its limit begins."""
 
@@ -91,6 +101,31 @@ async def list_queue(tx: Transaction, limit: int = LONGEST_QUEUE) -> list[Queued
 async def list_placed(tx: Transaction, limit: int = MANY) -> list[PlacedSession]:
     """Return the sessions that hold nodes, in the order in which they were submitted."""
     return [_placed(row) for row in await tx.execute(_PLACED.limit(limit))]
+
+
+async def list_past(tx: Transaction, scaling_group: str, half_life: timedelta, now: datetime) -> list[PastUse]:
+    """Return what tenants had of a scaling group, decayed: what lies HALF_LIVES back counts nothing any more."""
+    seconds = half_life.total_seconds()
+
+    def weight(moment: ColumnElement[datetime]) -> ColumnElement[float]:
+        return func.power(2.0, -func.extract("epoch", literal(now) - moment) / seconds)
+
+    until = func.least(func.coalesce(sessions.c.terminated_at, literal(now)), literal(now))
+    held = (weight(until) - weight(sessions.c.scheduled_at)) * (seconds / log(2))
+    slot = func.jsonb_each_text(sessions.c.requested_slots).table_valued("key", "value").lateral()
+    by = (sessions.c.user_id, sessions.c.project_id, sessions.c.domain_name, slot.c.key)
+    wanted = (
+        select(*by, func.sum(slot.c.value.cast(Double) * held).label("had"))
+        .select_from(sessions.join(slot, true()))
+        .where(
+            sessions.c.scaling_group == scaling_group,
+            sessions.c.scheduled_at.is_not(None),
+            until > literal(now - HALF_LIVES * half_life),
+        )
+        .group_by(*by)
+        .limit(MANY)
+    )
+    return [PastUse(row.user_id, row.project_id, row.domain_name, row.key, row.had) for row in await tx.execute(wanted)]
 
 
 async def list_states(tx: Transaction, statuses: Sequence[SessionStatus], limit: int = MANY) -> list[SessionState]:

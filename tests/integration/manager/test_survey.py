@@ -2,17 +2,20 @@
 
 from collections.abc import Generator
 from dataclasses import replace
+from datetime import timedelta
+from math import log
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 from tests.integration.manager.conftest import Seed
 from tests.integration.manager.test_session_life import Manager, request
 from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
 from tests.unit.manager.sessions_made import pending, queued
 
+from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionStatus
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import sessions
@@ -113,3 +116,28 @@ async def test_the_sweep_awaits_the_kernels_that_have_not_been_told_to_run(manag
         (state,) = await survey.list_states(tx, [SessionStatus.PREPARING])
         assert (state.id, state.status_changed) == (made.id, manager.clock())
         assert await survey.list_states(tx, [SessionStatus.RUNNING]) == []
+
+
+async def test_what_was_had_lately_decays_by_half_lives_and_goes_on_for_those_that_run(
+    manager: Manager, seed: Seed
+) -> None:
+    now = manager.clock()
+    hour = timedelta(hours=1)
+    wants = ResourceSlots.parse({"cpu": "2", "mem": "1g"})
+    ended = {"status": SessionStatus.TERMINATED, "scheduled_at": now - 3 * hour, "terminated_at": now - 2 * hour}
+    running = {"status": SessionStatus.RUNNING, "scheduled_at": now - hour}
+    forgotten = {"scheduled_at": now - 30 * hour, "terminated_at": now - 29 * hour, "status": SessionStatus.TERMINATED}
+    for one in (ended, running, forgotten, {}):
+        session = await add(manager.begin, seed, requested_slots=wants, scaling_group="default", **one)
+        values = {name: getattr(value, "value", value) for name, value in one.items()}
+        async with manager.begin() as tx:
+            await tx.execute(
+                update(sessions).where(sessions.c.id == session.id).values(scaling_group="default", **values)
+            )
+    async with manager.begin() as tx:
+        found = {use.slot: use for use in await survey.list_past(tx, "default", hour, now)}
+    cpu = found["cpu"]
+    assert (cpu.user, cpu.project, cpu.domain) == (seed.user.user_id, seed.project, "default")
+    # Two cpu for an hour, two half-lives ago and just now: of each hour its mean weight, (1 - 1/2) / ln 2.
+    assert cpu.had == pytest.approx(2 * 3600 * (1 / 4 + 1) * 0.5 / log(2), rel=0.01)
+    assert found["mem"].had == pytest.approx(cpu.had * 2**29, rel=0.01)

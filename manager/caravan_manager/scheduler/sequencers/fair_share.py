@@ -8,6 +8,7 @@ one who had nothing does not get the whole of a pass.
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import cast
 
 from caravan_manager.quotas.model import Tenant
@@ -15,6 +16,9 @@ from caravan_manager.scheduler.sequencers.sequencer import Turns, Usage, amounts
 from caravan_manager.sessions.queue import PendingSession
 
 CHARGE_SECONDS = 3600.0
+HALF_LIFE = "fair_share_half_life"
+"""The option of a scaling group that says after how long what was had counts half; DEFAULT_HALF_LIFE otherwise."""
+DEFAULT_HALF_LIFE = timedelta(days=7)
 WEIGHTS = "fair_share_weights"
 """The option of a scaling group: ``{"domains": {name: weight}, "projects": {…}, "users": {…}}``, 1 where unnamed."""
 

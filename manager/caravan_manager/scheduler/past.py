@@ -1,0 +1,78 @@
+"""What tenants had lately of the scaling groups that share fairly, read now and then: it changes slowly."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+
+from caravan_common.errors import InvalidParametersError
+from caravan_manager.db.engine import Transaction
+from caravan_manager.scheduler.sequencers.fair_share import DEFAULT_HALF_LIFE, HALF_LIFE
+from caravan_manager.scheduler.sequencers.sequencer import Past
+from caravan_manager.scheduler.snapshot import GroupView, NodeView
+from caravan_manager.sessions.durations import parse_duration
+from caravan_manager.sessions.queue import PastUse
+from caravan_manager.sessions.survey import list_past
+
+log = structlog.get_logger()
+
+FAIR_SHARE = "fair-share"
+READ_AGAIN = timedelta(minutes=5)
+Name = TypeVar("Name", bound=Hashable)
+
+
+class PastReader:
+    """Reads what was had, and remembers it for READ_AGAIN. One for each process that may lead."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[datetime, Past]] = {}
+
+    async def read(
+        self, tx: Transaction, groups: Iterable[GroupView], nodes: Sequence[NodeView], now: datetime
+    ) -> tuple[tuple[str, Past], ...]:
+        """Return what tenants had of each scaling group whose scheduler is `fair-share`."""
+        sharing = [group for group in groups if group.sequencer == FAIR_SHARE]
+        for group in sharing:
+            known = self._known.get(group.name)
+            if known is None or now - known[0] >= READ_AGAIN:
+                uses = await list_past(tx, group.name, _half_life(group), now)
+                self._known[group.name] = (now, past_of(uses, _capacity(group.name, nodes)))
+        return tuple((group.name, self._known[group.name][1]) for group in sharing)
+
+
+def past_of(uses: Sequence[PastUse], capacity: Mapping[str, float]) -> Past:
+    """Return the share-seconds of users, projects and domains: each of the slot of which it had most."""
+    return Past(
+        of_users=_dominant(((use.user, use) for use in uses), capacity),
+        of_projects=_dominant(((use.project, use) for use in uses), capacity),
+        of_domains=_dominant(((use.domain, use) for use in uses), capacity),
+    )
+
+
+def _dominant(uses: Iterable[tuple[Name, PastUse]], capacity: Mapping[str, float]) -> dict[Name, float]:
+    had: defaultdict[Name, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for name, use in uses:
+        if capacity.get(use.slot):
+            had[name][use.slot] += use.had / capacity[use.slot]
+    return {name: max(slots.values()) for name, slots in had.items()}
+
+
+def _capacity(group: str, nodes: Iterable[NodeView]) -> dict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
+    for node in nodes:
+        if node.scaling_group == group:
+            for slot, amount in node.capacity.items():
+                total[slot] += float(amount)
+    return total
+
+
+def _half_life(group: GroupView) -> timedelta:
+    """Return the half-life; one that cannot be read is told, and the default counts."""
+    try:
+        written = parse_duration(group.options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())
+    except InvalidParametersError as err:
+        log.warning("scaling_group.bad_half_life", scaling_group=group.name, error=str(err))
+        return DEFAULT_HALF_LIFE
+    return written if written > timedelta() else DEFAULT_HALF_LIFE
