@@ -15,6 +15,7 @@ class FakeAgents:
     specs: dict[tuple[str, UUID], KernelSpec] = field(default_factory=dict)
     running: dict[UUID, str] = field(default_factory=dict)
     """Which container of a kernel runs; a kernel that is not here is prepared."""
+    released: list[tuple[str, UUID]] = field(default_factory=list)
     saved_logs: dict[UUID, bytes] = field(default_factory=dict)
     silent: bool = False
     refusal: str | None = None
@@ -24,6 +25,10 @@ class FakeAgents:
         if self.refusal is not None:
             raise SpecRefusedError(self.refusal)
         self.specs[url, spec.kernel] = spec
+
+    async def release(self, url: str, kernel: UUID) -> None:
+        self._answer()
+        self.released.append((url, kernel))
 
     async def forget(self, url: str, kernel: UUID) -> None:
         self._answer()

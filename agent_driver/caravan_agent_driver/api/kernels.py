@@ -61,6 +61,12 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+@routes.post(f"/kernels/{KERNEL}/release")
+async def release_kernel(request: web.Request) -> web.Response:
+    await request.app[PREPARATION].release(kernel_of(request))
+    return web.Response(status=204)
+
+
 @routes.delete(f"/kernels/{KERNEL}")
 async def clean_kernel(request: web.Request) -> web.Response:
     await request.app[CLEANUP].clean(kernel_of(request), "removed before it ran")

@@ -76,6 +76,8 @@ def configuration_files(spec: KernelSpec, granted: Grant, uid: int, gid: int) ->
     outside = outside_home(spec.mounts)
     if outside:
         files["mounts.txt"] = "".join(f"{mount.target}\n" for mount in outside).encode()
+    if spec.barrier_seconds:
+        files["barrier.txt"] = f"{spec.barrier_seconds}\n".encode()
     if spec.startup_command is not None:
         files["startup.sh"] = spec.startup_command.encode()
     if spec.bootstrap_script is not None:

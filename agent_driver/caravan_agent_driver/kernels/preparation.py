@@ -38,6 +38,7 @@ ANNOUNCED = FailpointPair("agent.prepare.announced-write")
 FOLDERS = FailpointPair("agent.prepare.folders")
 MOUNT = FailpointPair("agent.prepare.mount")
 NETWORK = FailpointPair("agent.prepare.docker-network")
+RELEASE = FailpointPair("agent.release.file-write")
 PREPARED_WRITE = FailpointPair("agent.prepare.prepared-write")
 
 
@@ -109,6 +110,16 @@ class Preparation:
             raise UnavailableError(f"kernel {kernel} cannot be prepared now: {known.reason}")
         if known.phase is Phase.FAILED:
             raise PreparationFailedError(known.reason)
+
+    async def release(self, kernel: UUID) -> None:
+        """Let a kernel begin that waits for the others of its gang; its folder remembers that for as long as it lives.
+
+        Releasing it again is harmless, and so is one that is over or unknown.
+        """
+        async with self.store.lock(kernel):
+            with RELEASE:
+                await asyncio.to_thread(self.scratch.release, kernel)
+        log.info("kernel.released", kernel=str(kernel))
 
     async def resume(self) -> None:
         """Go on where an earlier agent stopped: what was being prepared, and what a restart of the machine undid."""

@@ -87,6 +87,20 @@ wait_for_mounts() {
     done <"$config/mounts.txt"
 }
 
+# A kernel of several waits until all are up: the agent then puts an empty file `released` beside barrier.txt, which says
+# for how many seconds.
+wait_for_others() {
+    read -r seconds <"$config/barrier.txt"
+    left=$((seconds * 10))
+    until [ -e "$config/released" ]; do
+        if [ "$left" -le 0 ]; then
+            say "not all kernels of the session were up within $seconds seconds"
+            exit 125
+        fi
+        if sleep 0.1 2>/dev/null; then left=$((left - 1)); else sleep 1 && left=$((left - 10)); fi
+    done
+}
+
 # The environment becomes arguments of env(1): no variable of this shell is touched, whatever its name.
 # CARAVAN_LIBRARY_PATH, a driver's libraries, goes before the LD_LIBRARY_PATH of the user, or else that of the image.
 run_as_user() {
@@ -107,6 +121,7 @@ run_as_user() {
         set -- "$@" "${file##*/}=${value%x}"
     done
     if [ -f "$config/mounts.txt" ]; then wait_for_mounts; fi
+    if [ -f "$config/barrier.txt" ]; then wait_for_others; fi
     cd /home/work || exit 125
     if [ -f "$config/bootstrap.sh" ]; then
         env "$@" /bin/sh "$config/bootstrap.sh" || say "the bootstrap script ended with $?"

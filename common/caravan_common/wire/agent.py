@@ -4,6 +4,7 @@
 |-|-|
 | PUT /kernels/{kernel} (KernelSpec) → 202 | prepare the kernel; the same specification twice is harmless |
 | … ?wait=seconds → 204, 409, 503 | and answer when it is prepared, never can be, cannot be yet (ask again) |
+| POST /kernels/{kernel}/release → 204 | let a kernel of several begin; again, or an unknown one, is harmless |
 | DELETE /kernels/{kernel} → 204 | forget and clean the kernel; an unknown one is harmless |
 | GET /kernels/{kernel}/logs → text/plain | live, or saved after the end; 404 when there are none |
 | GET /kernels → KernelList | everything the agent holds, for the sweep |
@@ -53,6 +54,8 @@ class KernelSpec(BaseModel):
     startup_command: str | None = Field(default=None, repr=False)
     """The batch command, a shell script; None for an interactive kernel, which runs until it is destroyed."""
     bootstrap_script: str | None = Field(default=None, repr=False)
+    barrier_seconds: int = 0
+    """How long the container waits for its release before it begins and gives up; 0 is not at all."""
     slots: dict[str, str]
     devices: list[DeviceShare] = []
     """Which accelerators are the kernel's, and how much of each."""

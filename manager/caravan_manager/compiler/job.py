@@ -8,7 +8,9 @@ import copy
 import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from caravan_common.ids import job_id, network_name
 from caravan_common.nomad.client import Job
@@ -69,17 +71,17 @@ def _group(session: Session, kernel: Kernel, nodes: Mapping[str, Node], template
     ]
     for task in group["Tasks"]:
         if task["Name"] == "main":
-            _lay_main(session, kernel, nodes[kernel.node], task)
+            _lay_main(session, kernel, nodes, task)
         else:
             task["Config"]["args"] = [*task["Config"]["args"], str(kernel.id)]
     return group
 
 
-def _lay_main(session: Session, kernel: Kernel, node: Node, task: dict[str, Any]) -> None:
+def _lay_main(session: Session, kernel: Kernel, nodes: Mapping[str, Node], task: dict[str, Any]) -> None:
     if not _PLAIN.match(session.image):
         raise ValueError("the image's reference is not plain")
     scratch = "${meta.caravan_scratch}/" + str(kernel.id)
-    task["Resources"] |= _resources(kernel) | _devices(kernel, node)
+    task["Resources"] |= _resources(kernel) | _devices(kernel, nodes[kernel.node or ""])
     task["Config"] |= {
         "image": session.image,
         "hostname": kernel.cluster_hostname,
@@ -92,7 +94,23 @@ def _lay_main(session: Session, kernel: Kernel, node: Node, task: dict[str, Any]
             f"{scratch}/config:/home/config:ro",
             "${meta.caravan_runtime}:/opt/kernel:ro",
         ],
-    }
+    } | _extra_hosts(session, kernel, nodes)
+
+
+def _extra_hosts(session: Session, kernel: Kernel, nodes: Mapping[str, Node]) -> dict[str, list[str]]:
+    """Return the lines of /etc/hosts for the kernels on other nodes; those on this one are in its network."""
+    away = [k for k in session.kernels if k.node is not None and k.node != kernel.node]
+    hosts = [f"{k.cluster_hostname}:{address}" for k in away if (address := _address(nodes[k.node or ""]))]
+    return {"extra_hosts": hosts} if hosts else {}
+
+
+def _address(node: Node) -> str | None:
+    """Return the address at which the node's agent is; None when it told a name, which Docker does not look up."""
+    host = urlsplit(node.url).hostname or ""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
 
 
 def _resources(kernel: Kernel) -> dict[str, int]:

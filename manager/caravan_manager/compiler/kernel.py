@@ -9,6 +9,10 @@ from caravan_manager.sessions.model import Kernel, Session, SessionMount
 from caravan_manager.sessions.ports import SERVICE_PORTS, preopened
 
 THREAD_COUNTS = "ai.backend.envs.corecount"
+MASTER_PORT = "29500"
+"""Where the ranks of a gang meet, in the container of the first; PyTorch's own default."""
+BARRIER_SECONDS = 1800
+"""How long a container of a gang waits for the others; the manager gives up sooner, and ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ def compile_kernel(session: Session, kernel: Kernel, owner: Owner, labels: Mappi
         environ=_environ(session, kernel, owner, labels),
         startup_command=session.startup_command if kernel is session.main_kernel else None,
         bootstrap_script=session.bootstrap_script,
+        barrier_seconds=BARRIER_SECONDS if session.is_gang else 0,
         slots=kernel.slots.to_json(),
         devices=[DeviceShare(id=held.id, slot=held.slot, amount=held.amount) for held in kernel.devices],
         mounts=[_mount(mount) for mount in session.mounts],
@@ -43,7 +48,28 @@ def _environ(session: Session, kernel: Kernel, owner: Owner, labels: Mapping[str
     """Return the user's variables, those that the image asks for, and Backend.AI's, which nobody overrides."""
     cores = str(max(1, int(kernel.slots["cpu"])))
     counts = {name.strip(): cores for name in labels.get(THREAD_COUNTS, "").split(",") if name.strip()}
-    return counts | session.environ | _identity(session, owner, labels) | _cluster(session, kernel)
+    return (
+        counts
+        | _rendezvous(session, kernel)
+        | session.environ
+        | _identity(session, owner, labels)
+        | _cluster(session, kernel)
+    )
+
+
+def _rendezvous(session: Session, kernel: Kernel) -> dict[str, str]:
+    """Return what a gang's distributed programs look for; one process a kernel, so that its local rank is 0."""
+    if not session.is_gang:
+        return {}
+    rank = str(session.kernels.index(kernel))
+    return {
+        "MASTER_ADDR": session.main_kernel.cluster_hostname,
+        "MASTER_PORT": MASTER_PORT,
+        "WORLD_SIZE": str(len(session.kernels)),
+        "WORLD_RANK": rank,
+        "RANK": rank,
+        "LOCAL_RANK": "0",
+    }
 
 
 def _identity(session: Session, owner: Owner, labels: Mapping[str, str]) -> dict[str, str]:

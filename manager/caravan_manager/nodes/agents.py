@@ -45,6 +45,10 @@ class Agents(Protocol):
         """
         ...
 
+    async def release(self, url: str, kernel: UUID) -> None:
+        """Let a kernel begin that waits for the others of its gang; twice, or an unknown one, is harmless."""
+        ...
+
     async def forget(self, url: str, kernel: UUID) -> None:
         """Have the agent clean a kernel up; an unknown one is harmless."""
         ...
@@ -77,6 +81,10 @@ class HttpAgents:
         """
         wanted = f"{url}/kernels/{spec.kernel}?wait={PREPARE_SECONDS}"
         await self._call("PUT", wanted, body=spec.model_dump_json().encode())
+
+    async def release(self, url: str, kernel: UUID) -> None:
+        """Let a kernel begin that waits for the others of its gang; twice, or an unknown one, is harmless."""
+        await self._call("POST", f"{url}/kernels/{kernel}/release")
 
     async def forget(self, url: str, kernel: UUID) -> None:
         """Have the agent clean a kernel up; an unknown one is harmless."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from caravan_common.states import ClusterMode
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.finder import Eligible
 from caravan_manager.scheduler.ledger import Ints, Ledger, Mask, numbers
@@ -14,6 +15,8 @@ NAMED = 10
 """How many nodes a reason names; the rest is counted."""
 
 _Wishes = tuple[str, frozenset[str], frozenset[str]]
+_Avoided = tuple[frozenset[str], int]
+"""Nodes that are to be used only if there are not so many others."""
 
 
 class Eligibility:
@@ -24,21 +27,22 @@ class Eligibility:
         self._nodes = [by_name[name] for name in empty.names]
         self._empty = empty
         self._hosts: dict[_Wishes, Ints | Reason] = {}
-        self._of: dict[tuple[_Wishes, Demand], Eligible | Reason] = {}
+        self._of: dict[tuple[_Wishes, Demand, _Avoided], Eligible | Reason] = {}
 
     def of(self, session: PendingSession, demand: Demand) -> Eligible | Reason:
         """Return the nodes for a part of a session, or what rules all of them out."""
         wishes = (session.architecture, session.nodes, session.volumes)
-        key = (wishes, demand)
+        apart = len(session.kernels) if session.cluster_mode is ClusterMode.MULTI_NODE else 1
+        key = (wishes, demand, (session.avoid, apart if session.avoid else 0))
         if (known := self._of.get(key)) is None:
-            known = self._of[key] = self._look(wishes, demand)
+            known = self._of[key] = self._look(*key)
         return known
 
     def names(self, eligible: Eligible) -> tuple[str, ...]:
         """Return the names of the first nodes and how many more there are."""
         return some_of([self._nodes[row].name for row in numbers(eligible.rows)])
 
-    def _look(self, wishes: _Wishes, demand: Demand) -> Eligible | Reason:
+    def _look(self, wishes: _Wishes, demand: Demand, avoided: _Avoided) -> Eligible | Reason:
         if (hosts := self._hosts.get(wishes)) is None:
             hosts = self._hosts[wishes] = self._host(*wishes)
         if isinstance(hosts, Reason):
@@ -46,7 +50,9 @@ class Eligibility:
         large = hosts[self._empty.fits(demand, hosts)]
         if not len(large):
             return Reason(Obstacle.LARGER_THAN_ANY_NODE, some_of([self._nodes[row].name for row in numbers(hosts)]))
-        return Eligible(demand, large)
+        names, apart = avoided
+        others = large[[self._nodes[row].name not in names for row in numbers(large)]] if names else large
+        return Eligible(demand, others if len(others) >= apart else large)
 
     def _host(self, architecture: str, designated: frozenset[str], volumes: frozenset[str]) -> Ints | Reason:
         """Return the nodes that would do whatever they offer, one rule after the other."""

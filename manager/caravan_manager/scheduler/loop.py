@@ -64,6 +64,8 @@ SUBMITTED = FailpointPair("manager.launch.commit")
 UNDO = FailpointPair("manager.launch.nomad-stop")
 REFUSED = FailpointPair("manager.refuse.commit")
 STOP_REFUSED = FailpointPair("manager.refuse.nomad-stop")
+RELEASE = FailpointPair("manager.release.agent-release")
+RELEASED = FailpointPair("manager.release.commit")
 STOP = FailpointPair("manager.stop.nomad-stop")
 
 
@@ -141,9 +143,10 @@ class Scheduler:
             return
 
     async def pass_once(self) -> None:
-        """Place and time out once; begin to launch, to restart and to stop."""
+        """Place and time out once; begin to launch, to release, to restart and to stop."""
         await self._place()
         await self._launch()
+        await self._release()
         await self._restart()
         await self._time_out()
         await self._stop()
@@ -198,7 +201,9 @@ class Scheduler:
         self._told = told
 
     async def _launch(self) -> None:
-        """Launch what is placed; what is placed on a node that is silent now goes back into the queue."""
+        """Launch what is placed; what is placed on a node that is silent now goes back into the queue, as a gang that
+        lost a rank does.
+        """
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
             alive = {node.name: node for node in await nodes.list_nodes(tx, status=ALIVE)} if placed else {}
@@ -216,18 +221,19 @@ class Scheduler:
         self._acts.begin("start", [s for s in placed if not _is_on(alive, s)], self._requeue)
 
     async def _requeue(self, session: Session) -> None:
-        """Put a session back whose node fell silent before the launch was recorded.
+        """Put a session back whose node fell silent before the launch was recorded, or a gang that lost a rank.
 
         Nomad may know the job nevertheless, so it is stopped first. The node's agent learns at the next sweep that the
         old kernels are nobody's.
         """
         await self._must_be_due(session)
-        log.warning("session.requeued", session=str(session.id), attempt=session.attempt)
+        reason = session.status_info if session.is_broken else "node-lost"
+        log.warning("session.requeued", session=str(session.id), attempt=session.attempt, reason=reason)
         with REQUEUE_STOP:
             await self._cluster.nomad.stop(job_id(session.id))
         new_ids = [uuid4() for _ in session.kernels]
         with REQUEUE:
-            await self._moves.apply(session.id, lambda s, now: s.requeued("node-lost", new_ids, now))
+            await self._moves.apply(session.id, lambda s, now: s.requeued(reason, new_ids, now))
 
     async def _launch_one(self, session: Session, alive: dict[str, Node], owner: Owner, labels: dict[str, str]) -> None:
         skeleton = await self._cluster.skeleton.get()
@@ -266,7 +272,8 @@ class Scheduler:
             raise NotLeadingError("another process may lead by now")
         async with self._begin() as tx:
             current = await sessions.get(tx, session.id)
-        if current.status is not SessionStatus.SCHEDULED or current.attempt != session.attempt:
+        is_where_it_was = current.attempt == session.attempt and current.is_broken == session.is_broken
+        if current.status is not SessionStatus.SCHEDULED or not is_where_it_was:
             raise SessionMovedError(f"it is {current.status.value} by now")
 
     async def _refuse(self, session: Session, reason: str) -> None:
@@ -277,6 +284,26 @@ class Scheduler:
         if after.status is SessionStatus.ERROR:
             with STOP_REFUSED:
                 await self._cluster.nomad.stop(job_id(session.id))
+
+    async def _release(self) -> None:
+        """Let the gangs begin whose kernels are all up. A process that dies over it leaves it to the next pass."""
+        async with self._begin() as tx:
+            up = await sessions.list_by_status(tx, [SessionStatus.CREATING])
+            urls = {node.name: node.url for node in await nodes.list_nodes(tx)} if up else {}
+
+        async def release(session: Session) -> None:
+            async with asyncio.TaskGroup() as group:
+                for kernel in session.kernels:
+                    if not kernel.is_dead and kernel.node is not None:
+                        group.create_task(self._let_begin(urls[kernel.node], kernel.id))
+            with RELEASED:
+                await self._moves.apply(session.id, lambda s, now: s.released(session.attempt, now))
+
+        self._acts.begin("release", up, release)
+
+    async def _let_begin(self, url: str, kernel: UUID) -> None:
+        with RELEASE:
+            await self._cluster.agents.release(url, kernel)
 
     async def _restart(self) -> None:
         """Go on with restarts that a process that died began."""
@@ -314,7 +341,7 @@ class Scheduler:
 
 def _submitted(attempt: int, session: Session, now: datetime) -> Session:
     """A kernel's start may have been told before: then the session is further already, or it was placed anew."""
-    is_due = session.status is SessionStatus.SCHEDULED and session.attempt == attempt
+    is_due = session.status is SessionStatus.SCHEDULED and session.attempt == attempt and not session.is_broken
     return session.submitted(now) if is_due else session
 
 
@@ -325,13 +352,15 @@ def _told_as(wait: Wait) -> tuple[object, ...]:
 
 def _refused(attempt: int, reason: str, session: Session, now: datetime) -> Session:
     """Another attempt, or one that runs by now, is not what was refused."""
-    was_meant = session.status is SessionStatus.SCHEDULED and session.attempt == attempt
+    was_meant = session.status is SessionStatus.SCHEDULED and session.attempt == attempt and not session.is_broken
     return session.refused(reason, now) if was_meant else session
 
 
 def _is_on(alive: dict[str, Node], session: Session) -> bool:
-    """Say whether the session can be launched where it is placed: its nodes and devices are there and well."""
-    return all(kernel.node in alive and _has_devices(alive[kernel.node], kernel) for kernel in session.kernels)
+    """Say whether the session can be launched where it is placed: it is whole, and its nodes and devices are well."""
+    return not session.is_broken and all(
+        kernel.node in alive and _has_devices(alive[kernel.node], kernel) for kernel in session.kernels
+    )
 
 
 def _has_devices(node: Node, kernel: Kernel) -> bool:

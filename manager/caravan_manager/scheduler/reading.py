@@ -29,6 +29,7 @@ from caravan_manager.scheduler.snapshot import (
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions import survey
 from caravan_manager.sessions.durations import parse_duration
+from caravan_manager.sessions.model import avoided_nodes
 from caravan_manager.sessions.queue import PendingSession, QueuedSession
 
 log = structlog.get_logger()
@@ -48,7 +49,10 @@ async def read_snapshot(tx: Transaction, now: datetime, past: PastReader | None 
     if not waiting:
         return {}, Snapshot(now, (), ())
     parents = await sessions.list_parents(tx, list(waiting))
-    pending = [replace(q.session, parents=tuple(parents.get(q.id, ()))) for q in waiting.values()]
+    pending = [
+        replace(q.session, parents=tuple(parents.get(q.id, ())), avoid=avoided_nodes(q.status_data, now))
+        for q in waiting.values()
+    ]
     views = tuple(_node(node) for node in await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value))
     groups = tuple(_group(group) for group in await nodes.list_scaling_groups(tx))
     snapshot = Snapshot(

@@ -40,8 +40,16 @@ STARTING = frozenset(
 )
 COMING_UP = STARTING | {SessionStatus.RESTARTING}
 """A session in one of these will be RUNNING as soon as its containers are."""
-UNDER_WAY = STARTING | {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED}
+UNDER_WAY = STARTING - {SessionStatus.CREATING} | {SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED}
 """A session that came into one of these needs nothing from the scheduler, and gives no slot back."""
+BEFORE_RELEASE = STARTING - {SessionStatus.CREATING}
+"""A gang in one of these has not begun: its kernels wait for each other."""
+MAX_RANKS_LOST = 3
+"""So many times a gang may lose a rank before it has begun; then it will never start."""
+AVOIDED = timedelta(minutes=5)
+"""How long a gang that lost a rank on a node prefers others."""
+GANG = "gang"
+"""Where in ``status_data`` stands which ranks a gang lost."""
 MAX_REPLACED = 64
 """How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 
@@ -289,6 +297,21 @@ class Session:
         return self.is_ending and SessionStatus.RUNNING.value not in self.status_history and not has_result
 
     @property
+    def is_gang(self) -> bool:
+        """Whether the session has kernels that begin together or not at all."""
+        return len(self.kernels) > 1
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the session is a gang that lost a rank before it began: it is taken down and placed anew."""
+        return self.status is SessionStatus.SCHEDULED and any(kernel.is_dead for kernel in self.kernels)
+
+    @property
+    def needs_the_scheduler(self) -> bool:
+        """Whether the scheduler has something to do for the session, or with what it gave back."""
+        return self.status not in UNDER_WAY or self.is_broken
+
+    @property
     def main_kernel(self) -> Kernel:
         """The kernel whose end is the session's end."""
         return self.kernels[0]
@@ -321,16 +344,16 @@ class Session:
         return told._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
 
     def requeued(self, reason: str, new_ids: Sequence[UUID], now: datetime) -> "Session":
-        """Return the session that was placed and not launched, back in the queue with new kernels.
+        """Return the session that was placed and has not begun, back in the queue with new kernels.
 
         The new IDs keep late news of the old kernels, and what an agent still holds of them, apart from the session.
+        A gang that lost ranks too often is ERROR instead.
         """
         if self.status is not SessionStatus.SCHEDULED:
             return self
-        fresh = tuple(
-            replace(kernel, id=new_id, status=SessionStatus.PENDING, status_changed=now, node=None, devices=())
-            for kernel, new_id in zip(self.kernels, new_ids, strict=True)
-        )
+        if self.is_broken and len(lost := self.status_data[GANG]["lost"]) >= MAX_RANKS_LOST:
+            return self._failed("gang", "RankLost", f"a rank was lost before all were up: {lost[-1]['reason']}", now)
+        fresh = tuple(_fresh(kernel, new_id, now) for kernel, new_id in zip(self.kernels, new_ids, strict=True))
         session = self._in(SessionStatus.PENDING, reason, now)
         return replace(session, kernels=fresh, attempt=self.attempt + 1, scheduled_at=None)
 
@@ -346,28 +369,42 @@ class Session:
         return self._in(SessionStatus.PREPARING, "", now)._with_kernels(SessionStatus.PREPARING, now)
 
     def kernel_started(self, kernel_id: UUID, container: str, now: datetime) -> "Session":
-        """Return the session after one container began; RUNNING when all have. Late news change nothing."""
+        """Return the session after one container began; RUNNING when all have. Late news change nothing.
+
+        Kernels of a gang wait in their containers: when all are up it is CREATING, which is the word to release them.
+        """
         kernel = self.kernel(kernel_id)
         if self.status not in COMING_UP or kernel is None or kernel.is_dead or container in self.replaced_containers:
+            return self
+        if self.is_broken or self.status is SessionStatus.CREATING:
             return self
         started = replace(kernel.moved(SessionStatus.RUNNING, now), container_id=container)
         session = self._replacing(started)
         if any(k.status is not SessionStatus.RUNNING for k in session.kernels):
             return session
-        return session._in(SessionStatus.RUNNING, "", now)
+        waits = self.is_gang and self.status in BEFORE_RELEASE
+        return session._in(SessionStatus.CREATING if waits else SessionStatus.RUNNING, "", now)
+
+    def released(self, attempt: int, now: datetime) -> "Session":
+        """Return the gang whose kernels were told to begin; one that moved on meanwhile stays as it is."""
+        was_meant = self.status is SessionStatus.CREATING and self.attempt == attempt
+        return self._in(SessionStatus.RUNNING, "", now) if was_meant else self
 
     def kernel_terminated(
         self, kernel_id: UUID, exit_code: int | None, reason: str, now: datetime, container: str | None = None
     ) -> "Session":
         """Return the session after one container ended; the end of one that a restart replaced changes nothing.
 
-        The main kernel's end ends the session: the others are to be stopped, so it is TERMINATING until all are dead.
+        One kernel's end ends the session: the others are to be stopped, so it is TERMINATING until all are dead. A gang
+        that has not begun is broken by it instead, and placed anew.
         """
         kernel = self.kernel(kernel_id)
         if self.is_dead or kernel is None or kernel.is_dead or container in self.replaced_containers:
             return self
         ended = replace(kernel.moved(SessionStatus.TERMINATED, now), exit_code=exit_code)
         session = self._replacing(ended)
+        if self.is_gang and self.status in BEFORE_RELEASE:
+            return session if self.is_broken else session._broken_by(ended, reason, now)
         if session.status is not SessionStatus.TERMINATING:
             session = session._ended_by(ended, reason, now)
         if not all(k.is_dead for k in session.kernels):
@@ -428,7 +465,7 @@ class Session:
 
     def vanished(self, reason: str, now: datetime) -> "Session":
         """Return the session of which nothing is left in Nomad: TERMINATED, whatever news were missed."""
-        if self.is_dead or self.status is SessionStatus.PENDING:
+        if self.is_dead or self.status is SessionStatus.PENDING or self.is_broken:
             return self
         info = self.status_info or reason
         session = self if self.status is SessionStatus.TERMINATING else self._with_failure()
@@ -436,11 +473,7 @@ class Session:
 
     def refused(self, reason: str, now: datetime) -> "Session":
         """Return the session that Nomad will not run: ERROR, with the reason where the user sees it."""
-        if self.is_dead:
-            return self
-        data = self.status_data | {"error": {"src": "nomad", "name": "JobRefused", "repr": reason}}
-        session = replace(self, status_data=data)._with_kernels(SessionStatus.ERROR, now)
-        return session._in(SessionStatus.ERROR, "failed-to-start", now)
+        return self if self.is_dead else self._failed("nomad", "JobRefused", reason, now)
 
     def renamed(self, name: str) -> "Session":
         """Return the session under another name. Raises SessionNotRunningError."""
@@ -458,10 +491,22 @@ class Session:
         session = replace(self, status_data=self.status_data | data)
         info = reason
         if self.type is SessionType.BATCH:
-            succeeded = kernel.exit_code == 0
+            succeeded = kernel.exit_code == 0 and kernel.id == self.main_kernel.id
             info = "task-finished" if succeeded else "task-failed"
             session = replace(session, result=SessionResult.SUCCESS if succeeded else SessionResult.FAILURE)
         return session._in(SessionStatus.TERMINATING, info, now)
+
+    def _broken_by(self, kernel: Kernel, reason: str, now: datetime) -> "Session":
+        """Return the gang that is to be taken down: placed and not launched, as far as anybody else is concerned."""
+        lost = [*self.status_data.get(GANG, {}).get("lost", ())]
+        lost.append({"node": kernel.node, "kernel": kernel.cluster_hostname, "at": now.isoformat(), "reason": reason})
+        session = replace(self, status_data=self.status_data | {GANG: {"lost": lost}})
+        return session._in(SessionStatus.SCHEDULED, "rank-lost", now)
+
+    def _failed(self, source: str, name: str, reason: str, now: datetime) -> "Session":
+        data = self.status_data | {"error": {"src": source, "name": name, "repr": reason}}
+        session = replace(self, status_data=data)._with_kernels(SessionStatus.ERROR, now)
+        return session._in(SessionStatus.ERROR, "failed-to-start", now)
 
     def _with_failure(self) -> "Session":
         result = SessionResult.FAILURE if self.type is SessionType.BATCH else self.result
@@ -493,6 +538,27 @@ class Session:
 
     def _replacing(self, changed: Kernel) -> "Session":
         return replace(self, kernels=tuple(changed if k.id == changed.id else k for k in self.kernels))
+
+
+def _fresh(kernel: Kernel, new_id: UUID, now: datetime) -> Kernel:
+    return Kernel(
+        id=new_id,
+        session_id=kernel.session_id,
+        cluster_role=kernel.cluster_role,
+        cluster_idx=kernel.cluster_idx,
+        slots=kernel.slots,
+        status=SessionStatus.PENDING,
+        status_changed=now,
+        created_at=kernel.created_at,
+    )
+
+
+def avoided_nodes(status_data: Mapping[str, Any], now: datetime) -> frozenset[str]:
+    """Return the nodes on which a gang lately lost a rank before it began."""
+    lost = status_data.get(GANG, {}).get("lost", ())
+    return frozenset(
+        rank["node"] for rank in lost if rank["node"] and now - datetime.fromisoformat(rank["at"]) < AVOIDED
+    )
 
 
 def _seated(kernel: Kernel, seat: Seat) -> Kernel:

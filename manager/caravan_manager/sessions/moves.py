@@ -10,7 +10,7 @@ import structlog
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.sessions import metrics, repository
 from caravan_manager.sessions.events import events_of
-from caravan_manager.sessions.model import UNDER_WAY, Session
+from caravan_manager.sessions.model import Session
 from caravan_manager.sessions.news import News, SessionNews
 
 log = structlog.get_logger()
@@ -48,4 +48,4 @@ class SessionMoves:
         events = events_of(before, after)
         for event in events:
             metrics.EVENTS.labels(event.name).inc()
-        self.news.moved(News(after.id, events, is_work=after.status not in UNDER_WAY))
+        self.news.moved(News(after.id, events, is_work=after.needs_the_scheduler))

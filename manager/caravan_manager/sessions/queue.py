@@ -26,7 +26,8 @@ class PendingSession:
     """A session in the queue. ``sequence`` is the order of submission, unique in the cluster.
 
     ``volumes`` are those of its folders, ``time_limit`` is how long it may run once it does (None: for ever), ``nodes``
-    are those that its user designated (none: any), ``models`` the models of accelerators that will do (none: any).
+    are those that its user designated (none: any), ``models`` the models of accelerators that will do (none: any),
+    ``avoid`` the nodes that it takes only if there are no others.
     """
 
     id: UUID
@@ -42,6 +43,7 @@ class PendingSession:
     volumes: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
+    avoid: frozenset[str] = frozenset()
     starts_at: datetime | None = None
     time_limit: timedelta | None = None
     parents: tuple[Parent, ...] = ()

@@ -121,11 +121,11 @@ def new_session(
 
     Raises InvalidParametersError when the resources cannot be.
     """
-    if request.cluster_size != 1:
-        raise InvalidParametersError("sessions of more than one container cannot be started yet")
-    main = _main_kernel(new_id(), new_id(), _slots(request, image, offered), now)
+    session = new_id()
+    slots = _slots(request, image, offered)
+    kernels = tuple(_kernel(session, new_id(), rank, slots, now) for rank in range(request.cluster_size))
     return Session(
-        id=main.session_id,
+        id=session,
         name=request.name,
         type=request.type,
         priority=request.priority,
@@ -139,35 +139,36 @@ def new_session(
         registry=image.registry,
         architecture=image.architecture,
         cluster_mode=request.cluster_mode,
-        requested_slots=main.slots,
-        resource_opts=_resource_opts(request, main.slots, image),
+        requested_slots=sum((kernel.slots for kernel in kernels), ResourceSlots()),
+        resource_opts=_resource_opts(request, slots, image),
         environ=request.environ,
         mounts=mounts,
         startup_command=request.startup_command if request.type is SessionType.BATCH else None,
         bootstrap_script=request.bootstrap_script,
         service_ports=choose_ports(image.labels, request.preopen_ports),
         callback_url=request.callback_url,
-        status=main.status,
+        status=SessionStatus.PENDING,
         status_info="",
         status_data={},
         status_changed=now,
-        status_history={main.status.value: now.isoformat()},
+        status_history={SessionStatus.PENDING.value: now.isoformat()},
         result=SessionResult.UNDEFINED,
         created_at=now,
         scheduled_at=None,
         terminated_at=None,
-        kernels=(main,),
+        kernels=kernels,
         starts_at=parse_moment(request.starts_at, now) if request.starts_at else None,
         batch_timeout=request.batch_timeout,
     )
 
 
-def _main_kernel(session: UUID, kernel: UUID, slots: ResourceSlots, now: datetime) -> Kernel:
+def _kernel(session: UUID, kernel: UUID, rank: int, slots: ResourceSlots, now: datetime) -> Kernel:
+    """Return the kernel of a rank: ``main1``, then ``sub1`` …, each with all the slots that were asked for."""
     return Kernel(
         id=kernel,
         session_id=session,
-        cluster_role="main",
-        cluster_idx=1,
+        cluster_role="main" if rank == 0 else "sub",
+        cluster_idx=max(1, rank),
         slots=slots,
         status=SessionStatus.PENDING,
         status_changed=now,

@@ -72,6 +72,7 @@ async def _insist(node, method: str, path: str, body: str | None = None) -> None
 async def _live(node, spec: KernelSpec, *, removed_while_it_runs: bool) -> None:
     await _insist(node, "PUT", f"/kernels/{spec.kernel}?wait=30", spec.model_dump_json())
     container = await node.run(spec)
+    await _insist(node, "POST", f"/kernels/{spec.kernel}/release")
     if removed_while_it_runs:
         await node.until(spec.kernel, "kernel_started", seconds=START_SECONDS)
         await _insist(node, "DELETE", f"/kernels/{spec.kernel}")
@@ -104,7 +105,8 @@ async def test_the_agent_dies_at(name: str, node, tmp_path: Path, unused_tcp_por
     mount, data = node.folder("data")
     (data / "a").write_text("stays")
     still_runs = name.startswith(STILL_RUNS)
-    spec = node.spec(mounts=[mount], startup_command=None if still_runs else "cat data/a; exit 3")
+    command = None if still_runs else "cat data/a; exit 3"
+    spec = node.spec(mounts=[mount], startup_command=command, barrier_seconds=120)
     folder.arm(name)
     async with _immortal(node, folder, file, api):
         await _live(node, spec, removed_while_it_runs=still_runs)

@@ -9,7 +9,7 @@ import json
 import pkgutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from caravan_common.wire.agent import KernelSpec
 from caravan_common.wire.events import EVENT, Event, KernelStarted, KernelTerminated, NodeHeartbeat, Streams
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import scaling_groups
+from caravan_manager.db.tables import keypair_resource_policies, scaling_groups
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.secrets import SecretKeys
@@ -116,6 +116,8 @@ class Node(FakeAgents):
     ran: Counter[UUID] = field(default_factory=Counter)
     starts: bool = True
     tells: bool = True
+    drops: int = 0
+    """How many containers of a first rank end before the second one begins."""
 
     def live(self, nomad: FakeNomad, now: datetime) -> list[Event]:
         """Go on by one step; returns what the agent tells."""
@@ -130,20 +132,29 @@ class Node(FakeAgents):
                 self.ran[kernel] += 1
                 self.running[kernel] = container
                 told.append(_started(spec, container, now))
+                if spec.barrier_seconds and spec.cluster_role == "main" and self.drops:
+                    self.drops -= 1
+                    told.append(self._end(nomad, (url, kernel), 137, now))
             elif kernel in self.running and self.running[kernel] != container and not job.is_over:
                 self.running[kernel] = container
                 told.append(_started(spec, container, now))
-            elif kernel in self.running and (job.stopped or spec.startup_command == "echo done"):
-                del self.running[kernel]
-                told.append(self._end(nomad, spec, 143 if job.stopped else 0, now))
-                del self.specs[url, kernel]
+            elif kernel in self.running and (job.stopped or self._is_done(url, spec)):
+                told.append(self._end(nomad, (url, kernel), 143 if job.stopped else 0, now))
         return told if self.tells else []
 
-    def _end(self, nomad: FakeNomad, spec: KernelSpec, code: int, now: datetime) -> KernelTerminated:
+    def _is_done(self, url: str, spec: KernelSpec) -> bool:
+        has_begun = not spec.barrier_seconds or (url, spec.kernel) in self.released
+        return has_begun and spec.startup_command == "echo done"
+
+    def _end(self, nomad: FakeNomad, kernel: tuple[str, UUID], code: int, now: datetime) -> KernelTerminated:
+        spec = self.specs.pop(kernel)
+        del self.running[spec.kernel]
         job = job_id(spec.session)
-        nomad.jobs[job] = JobState(job, "dead", stopped=nomad.jobs[job].stopped)
-        group = nomad.registered[-1]["TaskGroups"][0]["Name"]
-        nomad.allocations[job] = [AllocationEnded(spec.session, group, code, "allocation-complete")]
+        if not any(other.session == spec.session and other.kernel in self.running for other in self.specs.values()):
+            nomad.jobs[job] = JobState(job, "dead", stopped=nomad.jobs[job].stopped)
+        groups = [group["Name"] for group in nomad.registered[-1]["TaskGroups"]]
+        group = next(name for name in groups if name.partition("-")[0] == spec.cluster_hostname)
+        nomad.allocations.setdefault(job, []).append(AllocationEnded(spec.session, group, code, "allocation-complete"))
         return KernelTerminated(
             at=now, node=NODE, session=spec.session, kernel=spec.kernel, exit_code=code, reason="finished"
         )
@@ -309,7 +320,7 @@ class World:
 
 
 def _request(command: str | None, **more: Any) -> SessionRequest:
-    return SessionRequest(
+    wanted = SessionRequest(
         name="desk",
         image="caravan/python:3.11-bookworm",
         architecture="x86_64",
@@ -329,8 +340,8 @@ def _request(command: str | None, **more: Any) -> SessionRequest:
         bootstrap_script=None,
         callback_url=None,
         reuse=True,
-        **more,
     )
+    return replace(wanted, **more)
 
 
 DEAD = (SessionStatus.TERMINATED, SessionStatus.ERROR, SessionStatus.CANCELLED)
@@ -511,9 +522,44 @@ async def restarted_untold(world: World) -> End:
     return DESTROYED
 
 
+async def gang(world: World) -> End:
+    """Two kernels begin when both are up."""
+    await world.create("echo done", cluster_size=2)
+    ended = await world.until(*DEAD)
+    assert len(world.node.ran) == 2
+    assert {kernel for _, kernel in world.node.released} == {kernel.id for kernel in ended.kernels}
+    return SessionStatus.TERMINATED, SessionResult.SUCCESS
+
+
+async def gang_that_lost_a_rank(world: World) -> End:
+    """A kernel ends before both were up: the other is taken down with it, and two new ones begin."""
+    world.node.drops = 1
+    await world.create("echo done", cluster_size=2)
+    await world.until(*DEAD)
+    assert len(world.node.ran) == 4
+    assert len({kernel for _, kernel in world.node.released}) == 2, "none of the first two ever began"
+    return SessionStatus.TERMINATED, SessionResult.SUCCESS
+
+
+async def gang_that_never_comes_up(world: World) -> End:
+    """A kernel ends before both are up, each time."""
+    world.node.drops = 100
+    await world.create("echo done", cluster_size=2)
+    for _ in range(3):  # times as many turns
+        session = (await world.sessions())[0]
+        if not session.is_dead:
+            for _ in range(TURNS):
+                await world.turn()
+    ended = await world.until(SessionStatus.ERROR)
+    assert "rank was lost" in ended.status_data["error"]["repr"]
+    assert world.node.released == []
+    return FAILED
+
+
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
+    gang, gang_that_lost_a_rank, gang_that_never_comes_up,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 
@@ -543,6 +589,7 @@ async def _anew(world: World) -> World:
         await tx.execute(text("DELETE FROM sessions"))  # and their kernels; a TRUNCATE takes four times as long
         await tx.execute(text("DELETE FROM nodes"))
         await tx.execute(scaling_groups.update().values(scheduler_opts={}))
+        await tx.execute(keypair_resource_policies.update().values(max_containers_per_session=2))
     await world.redis.flushall()
     fresh = World(world.begin, world.redis, world.streams, world.skeleton, world.user, world.monkeypatch)
     fresh.start()

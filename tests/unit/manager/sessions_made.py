@@ -115,4 +115,4 @@ def running(session: Session) -> Session:
     session = submitted(session)
     for kernel in session.kernels:
         session = session.kernel_started(kernel.id, "c0ffee", LATER)
-    return session
+    return session.released(session.attempt, LATER)

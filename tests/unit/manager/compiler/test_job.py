@@ -13,10 +13,11 @@ from uuid import UUID
 import pytest
 from tests.unit.manager.sessions_made import LATER, node_made, pending
 
+from caravan_common.nomad.client import Job
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
 from caravan_manager.compiler.job import compile_job, nomad_priority
-from caravan_manager.compiler.kernel import Owner, compile_kernel
+from caravan_manager.compiler.kernel import BARRIER_SECONDS, Owner, compile_kernel
 from caravan_manager.nodes.model import Device
 from caravan_manager.sessions.model import HeldDevice, Seat, Session, SessionMount
 
@@ -148,6 +149,39 @@ def test_the_kernel_gets_its_identity_its_cluster_and_the_users_own_variables() 
     assert spec.environ["BACKENDAI_CLUSTER_LOCAL_RANK"] == "0"
     assert spec.startup_command is None
     assert compile_kernel(session, session.main_kernel, OWNER, labels).startup_command == "true"
+
+
+def test_kernels_of_several_wait_for_each_other_and_know_their_ranks() -> None:
+    session = replace(fixed(2), environ={"MASTER_PORT": "6000"})
+    first, second = (compile_kernel(session, kernel, OWNER, {}) for kernel in session.kernels)
+    assert (first.barrier_seconds, second.barrier_seconds) == (BARRIER_SECONDS, BARRIER_SECONDS)
+    wanted = {"MASTER_ADDR": "main1", "MASTER_PORT": "6000", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    assert first.environ.items() >= (wanted | {"RANK": "0", "WORLD_RANK": "0"}).items()
+    assert second.environ.items() >= (wanted | {"RANK": "1", "WORLD_RANK": "1"}).items()
+
+
+def test_a_kernel_alone_waits_for_nobody_and_has_no_rank() -> None:
+    spec = compile_kernel(fixed(), fixed().main_kernel, OWNER, {})
+    assert spec.barrier_seconds == 0
+    assert "RANK" not in spec.environ
+
+
+def test_kernels_on_other_nodes_are_in_the_hosts_file_and_those_on_the_same_are_not() -> None:
+    nodes = NODES | {"node2": replace(NODES["node2"], url="https://[fd00::2]:6011")}
+    first, second = compile_job(fixed(2), nodes, SKELETON)["TaskGroups"]
+    assert [_main(group)["Config"]["extra_hosts"] for group in (first, second)] == [
+        ["sub1:fd00::2"],
+        ["main1:127.0.0.1"],
+    ]
+    named = nodes | {"node2": replace(NODES["node2"], url="https://node2.example:6011")}
+    assert "extra_hosts" not in _main(compile_job(fixed(2), named, SKELETON)["TaskGroups"][0])["Config"]
+    together = replace(fixed(2), kernels=tuple(replace(kernel, node="node1") for kernel in fixed(2).kernels))
+    assert "extra_hosts" not in str(compile_job(together, NODES, SKELETON))
+
+
+def _main(group: Job) -> Job:
+    (main,) = [task for task in group["Tasks"] if task["Name"] == "main"]
+    return main
 
 
 def test_a_users_secrets_do_not_show_in_a_specifications_repr() -> None:

@@ -9,7 +9,17 @@ from tests.unit.manager.sessions_made import LATER, SLOTS, pending, queued, runn
 from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionResult, SessionStatus, SessionType
-from caravan_manager.sessions.model import MAX_REPLACED, Checks, Seat, Session, SessionNotRunningError, check_environ
+from caravan_manager.sessions.model import (
+    AVOIDED,
+    MAX_RANKS_LOST,
+    MAX_REPLACED,
+    Checks,
+    Seat,
+    Session,
+    SessionNotRunningError,
+    avoided_nodes,
+    check_environ,
+)
 
 
 def test_a_batch_session_goes_from_pending_to_success() -> None:
@@ -53,7 +63,59 @@ def test_a_session_runs_only_when_all_its_kernels_do() -> None:
     session = submitted(pending(kernels=2))
     half = session.kernel_started(session.kernels[0].id, "a", LATER)
     assert half.status is SessionStatus.PREPARING
-    assert half.kernel_started(session.kernels[1].id, "b", LATER).status is SessionStatus.RUNNING
+    whole = half.kernel_started(session.kernels[1].id, "b", LATER)
+    assert (whole.status, whole.needs_the_scheduler) == (SessionStatus.CREATING, True)
+    assert whole.kernel_started(session.kernels[1].id, "b", LATER) == whole
+    assert whole.released(2, LATER) == whole
+    assert whole.released(1, LATER).status is SessionStatus.RUNNING
+
+
+def test_a_gang_that_loses_a_rank_before_it_begins_is_placed_anew_and_remembers_where() -> None:
+    session = submitted(pending(kernels=2))
+    session = session.kernel_started(session.kernels[0].id, "a", LATER)
+    broken = session.kernel_terminated(session.kernels[1].id, 125, "exited with 125", LATER)
+    assert (broken.status, broken.status_info, broken.is_broken) == (SessionStatus.SCHEDULED, "rank-lost", True)
+    assert broken.needs_the_scheduler
+    other = broken.kernel_terminated(session.kernels[0].id, 143, "exited with 143", LATER)
+    assert other.status_data == broken.status_data, "a rank that ends because the others do is no second loss"
+    assert other.kernel_started(session.kernels[0].id, "a", LATER) == other
+    assert other.vanished("lost", LATER) == other
+
+    again = other.requeued("rank-lost", [uuid4(), uuid4()], LATER)
+    assert (again.status, again.attempt, again.is_broken) == (SessionStatus.PENDING, 2, False)
+    assert [(k.status, k.exit_code, k.container_id) for k in again.kernels] == [(SessionStatus.PENDING, None, None)] * 2
+    assert avoided_nodes(again.status_data, LATER + AVOIDED / 2) == {"node1"}
+    assert avoided_nodes(again.status_data, LATER + AVOIDED) == frozenset()
+
+
+def test_a_gang_that_loses_ranks_too_often_is_an_error_with_the_reason() -> None:
+    session = pending(kernels=2)
+    for _ in range(MAX_RANKS_LOST):
+        assert session.status is SessionStatus.PENDING
+        session = submitted(session)
+        session = session.kernel_terminated(session.kernels[1].id, None, "no such image", LATER)
+        session = session.requeued("rank-lost", [uuid4(), uuid4()], LATER)
+    assert session.status is SessionStatus.ERROR
+    assert "no such image" in session.status_data["error"]["repr"]
+    assert all(kernel.is_dead for kernel in session.kernels)
+
+
+def test_a_broken_gang_can_be_destroyed() -> None:
+    session = submitted(pending(kernels=2))
+    broken = session.kernel_terminated(session.kernels[1].id, None, "gone", LATER).destroyed("user-requested", LATER)
+    assert broken.status is SessionStatus.TERMINATING
+    assert broken.kernel_terminated(session.kernels[0].id, 143, "", LATER).status is SessionStatus.TERMINATED
+
+
+def test_from_the_moment_at_which_all_are_up_a_kernels_end_ends_the_session_and_the_first_ones_is_its_result() -> None:
+    session = submitted(pending(kernels=2))
+    for kernel in session.kernels:
+        session = session.kernel_started(kernel.id, f"container of {kernel.cluster_hostname}", LATER)
+    lost = session.kernel_terminated(session.kernels[1].id, 0, "", LATER)
+    assert (lost.status, lost.result) == (SessionStatus.TERMINATING, SessionResult.FAILURE)
+    quick = session.kernel_terminated(session.main_kernel.id, 0, "", LATER)
+    assert (quick.status, quick.result) == (SessionStatus.TERMINATING, SessionResult.SUCCESS)
+    assert quick.released(1, LATER) == quick
 
 
 def test_the_end_of_one_kernel_ends_the_others_too() -> None:
