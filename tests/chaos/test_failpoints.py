@@ -30,7 +30,7 @@ AT_START = re.compile(r"leader\.|manager\.secrets\.|manager\.sweep\.(nomad|agent
 ELSEWHERE = re.compile(
     r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart)\."
     r"|manager\.launch\.nomad-stop\."
-    r"|manager\.sweep\.(orphan|vanished|late|missed|agent-forget)\."
+    r"|manager\.sweep\.(orphan|vanished|late|missed|stranded|agent-forget)\."
     r"|agent\.(cleanup\.docker-kill|release\.file-write)\."
 )
 """These are passed only by gangs, or after something else went wrong: tests/integration goes there, and kills there."""

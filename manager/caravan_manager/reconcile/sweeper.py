@@ -27,7 +27,7 @@ from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node, missed_starts
 from caravan_manager.sessions import repository, survey
-from caravan_manager.sessions.model import COMING_UP, ON_NODES, Session
+from caravan_manager.sessions.model import BEFORE_RELEASE, COMING_UP, ON_NODES, Session
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ STOP_LATE = FailpointPair("manager.sweep.late.nomad-stop")
 LIST_KERNELS = FailpointPair("manager.sweep.agent-list")
 FORGET = FailpointPair("manager.sweep.agent-forget")
 MISSED = FailpointPair("manager.sweep.missed.commit")
+STRANDED = FailpointPair("manager.sweep.stranded.commit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,18 @@ class Sweeper:
                 await self._nomad.stop(job_id(session))
 
     async def sweep_nodes(self) -> None:
-        """Have agents forget the kernels whose sessions are over or were placed anew, and find starts nobody told."""
+        """Have agents forget the kernels whose sessions are over or were placed anew, and find starts nobody told.
+
+        A gang that waits for a kernel on a LOST node has lost that rank.
+        """
         async with self._moves.begin() as tx:
+            stranded = await survey.list_stranded(tx)
             alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
             awaited = await survey.list_awaited(tx)
+        for session, kernel in stranded:
+            log.warning("sweep.stranded_rank", session=str(session), kernel=str(kernel))
+            with STRANDED:
+                await self._moves.apply(session, partial(_stranded, kernel))
         async with asyncio.TaskGroup() as group:
             for node in alive:
                 group.create_task(self._sweep_node(node, awaited))
@@ -184,6 +193,12 @@ class Sweeper:
 
 def _started(state: KernelState, session: Session, now: datetime) -> Session:
     return session.kernel_started(state.kernel, state.container or "", now)
+
+
+def _stranded(kernel: UUID, session: Session, now: datetime) -> Session:
+    """Nobody can tell its node to begin; a session that began meanwhile stays as it is."""
+    waits = session.status in BEFORE_RELEASE
+    return session.kernel_terminated(kernel, None, "the node fell silent", now) if waits else session
 
 
 def _group_terminated(ended: AllocationEnded, session: Session, now: datetime) -> Session:

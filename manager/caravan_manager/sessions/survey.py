@@ -9,11 +9,19 @@ from sqlalchemy import JSON, ColumnElement, Double, func, literal, select, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, aggregate_order_by
 
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import ClusterMode, SessionStatus, SessionType
+from caravan_common.states import ClusterMode, NodeStatus, SessionStatus, SessionType
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import kernels, sessions
+from caravan_manager.db.tables import kernels, nodes, sessions
 from caravan_manager.quotas.model import Tenant
-from caravan_manager.sessions.model import DEAD, ON_NODES, STARTING, HeldDevice, SessionState, volume_of
+from caravan_manager.sessions.model import (
+    BEFORE_RELEASE,
+    DEAD,
+    ON_NODES,
+    STARTING,
+    HeldDevice,
+    SessionState,
+    volume_of,
+)
 from caravan_manager.sessions.queue import (
     KernelRequest,
     PastUse,
@@ -149,6 +157,24 @@ async def list_awaited(tx: Transaction, limit: int = MANY) -> dict[UUID, UUID]:
         .limit(limit)
     )
     return {row.id: row.session_id for row in await tx.execute(wanted)}
+
+
+async def list_stranded(tx: Transaction, limit: int = MANY) -> list[tuple[UUID, UUID]]:
+    """Return the session and the ID of each kernel of a gang that waits for the others on a node that is LOST."""
+    waiting = [status.value for status in BEFORE_RELEASE if status is not SessionStatus.SCHEDULED]
+    wanted = (
+        select(kernels.c.session_id, kernels.c.id)
+        .join_from(sessions, kernels)
+        .join(nodes, nodes.c.name == kernels.c.node)
+        .where(
+            sessions.c.status.in_(waiting),
+            sessions.c.cluster_size > 1,
+            kernels.c.status.not_in([status.value for status in DEAD]),
+            nodes.c.status == NodeStatus.LOST.value,
+        )
+        .limit(limit)
+    )
+    return [(row.session_id, row.id) for row in await tx.execute(wanted)]
 
 
 def _queued(row: AnyRow) -> QueuedSession:

@@ -563,10 +563,26 @@ async def gang_that_never_comes_up(world: World) -> End:
     return FAILED
 
 
+async def gang_on_a_lost_node(world: World) -> End:
+    """The node falls silent while the kernels wait for each other, and comes back without them."""
+    world.node.starts = False
+    await world.create("echo done", cluster_size=2)
+    await world.until(SessionStatus.PREPARING)
+    world.silent_beats = True
+    for _ in range(2):
+        await world.alive(world.lose_nodes)
+    await world.turn()
+    await world.turn()
+    world.node.starts, world.silent_beats = True, False
+    ended = await world.until(*DEAD)
+    assert ended.attempt == 2
+    return SessionStatus.TERMINATED, SessionResult.SUCCESS
+
+
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
-    gang, gang_that_lost_a_rank, gang_that_never_comes_up,
+    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 
