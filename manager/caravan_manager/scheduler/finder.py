@@ -56,7 +56,7 @@ class Finder:
         best = scores[scores.argmin()]
         if best == NOWHERE:
             return None
-        rows = eligible.rows[scores == best]
+        rows = eligible.rows.compress(scores == best)
         return int(rows[0]) if len(rows) == 1 else self._of_equals(eligible.demand, rows)
 
     def _of_equals(self, demand: Demand, rows: Ints) -> int:
@@ -88,7 +88,7 @@ class Finder:
             known.scores = self._scores(eligible.demand, eligible.rows)
             return
         rows = np.array([row for row in set(changed) if row < len(eligible.places)], np.int64)
-        places = eligible.places[rows]
+        places = eligible.places.take(rows)
         if places.min(initial=0) < 0:
             rows, places = rows[places >= 0], places[places >= 0]
         if len(rows):
@@ -100,6 +100,6 @@ class Finder:
             return self._selector.scores(demand, rows, beside)
         scores = np.full(len(rows), NOWHERE)
         if fits.any():
-            there = {slot: free[fits] for slot, free in beside.items()}
-            scores[fits] = self._selector.scores(demand, rows[fits], there)
+            there = {slot: free.compress(fits, axis=0) for slot, free in beside.items()}
+            scores[fits] = self._selector.scores(demand, rows.compress(fits), there)
         return scores

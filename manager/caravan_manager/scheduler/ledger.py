@@ -47,7 +47,7 @@ class DeviceRows:
 
     def usable(self, rows: Ints, models: Ints | None) -> Ints:
         """Return what the devices of some rows have left; none of a device whose model will not do."""
-        free = self.free[rows]  # a copy: rows are picked one by one
+        free = self.free.take(rows, axis=0)
         return free if models is None else np.where(np.isin(self.model[rows], models), free, NO_DEVICE)
 
     def spread(self, wanted: DeviceDemand, rows: Ints, models: Ints | None) -> tuple[Mask, Ints]:
@@ -57,19 +57,20 @@ class DeviceRows:
         """
         free = self.usable(rows, models)
         ok: Mask = np.ones(len(rows), np.bool_)
-        if wanted.parts:
-            grain, all_rows = self.grain[rows], np.arange(len(rows))
+        if wanted.parts and free.size:
+            grain, devices = self.grain.take(rows, axis=0), free.reshape(-1)
+            first = np.arange(len(rows)) * free.shape[1]
             for part in wanted.parts:
                 fitting = np.where((free >= part) & (part % grain == 0), free, MOST)
-                places = fitting.argmin(axis=1)
-                has = fitting[all_rows, places] < MOST
-                free[all_rows, places] -= part * has
+                chosen: Ints = first + fitting.argmin(axis=1)
+                has = fitting.min(axis=1) < MOST
+                devices[chosen] -= part * has
                 ok &= has
         if wanted.whole:
             full = free == WHOLE
-            order = full.cumsum(axis=1)
-            ok &= order[:, -1] >= wanted.whole
-            free[full & (order <= wanted.whole)] = 0
+            order = np.add.accumulate(full, axis=1, dtype=np.int16)
+            ok &= order.max(axis=1, initial=0) >= wanted.whole
+            np.putmask(free, full & (order <= wanted.whole), 0)
         return ok, free
 
     def part(self, rows: Ints) -> "DeviceRows":
@@ -193,7 +194,7 @@ class Ledger:
         need = self._need(demand)
         if need is None:
             return np.zeros(len(rows), np.bool_), left
-        ok: Mask = np.logical_and.reduce(self.counts[rows] >= need, axis=1)
+        ok: Mask = np.logical_and.reduce(self.counts.take(rows, axis=0) >= need, axis=1)
         models = self.numbers_of(demand.models)
         for wanted in demand.devices:
             table = self.devices.get(wanted.slot)
@@ -245,7 +246,7 @@ class Ledger:
     def left(self, slot: str, rows: Ints) -> Ints:
         """Return what the rows have left of a slot, in its units."""
         if (table := self.devices.get(slot)) is not None:
-            total: Ints = np.maximum(table.free[rows], 0).sum(axis=1)
+            total: Ints = np.maximum(table.free.take(rows, axis=0), 0).sum(axis=1)
             return total
         column = self.slots.get(slot)
         return np.zeros(len(rows), np.int64) if column is None else self.counts[rows, column]

@@ -53,21 +53,23 @@ class Packed:
         if self._read < len(changes):
             self._outdated[changes[self._read :]] = True
             self._read = len(changes)
-        stale = rows[self._outdated[rows]]
+        stale = rows.compress(self._outdated.take(rows))
         # What the stale rows are worth now and what the rows would be worth then: one look at both.
-        both, now = np.concatenate((stale, rows)), len(stale)
-        counts = self._left.counts[both][:, self._fed]
+        now = len(stale)
+        both = np.concatenate((stale, rows)) if now else rows
+        counts = self._left.counts.take(both, axis=0)[:, self._fed]
         counts[now:] -= self._feed(demand)
         worth = np.zeros(len(both))
         for slot, of_slot in self._worths.items():
             table = self._left.devices[slot]
-            free = table.free[both]
+            free = table.free.take(both, axis=0)
             if slot in beside:
                 free[now:] = beside[slot]
             worth += of_slot.of_rows(counts, free, table.model, both)
-        self._now[stale] = worth[:now]
-        self._outdated[stale] = False
-        loss: Floats = self._now[rows] - worth[now:]
+        if now:
+            self._now[stale] = worth[:now]
+            self._outdated[stale] = False
+        loss: Floats = self._now.take(rows) - worth[now:]
         return loss
 
     def _feed(self, demand: Demand) -> Ints:
@@ -134,7 +136,7 @@ class _Worth:
         large: Mask = left >= self.sizes  # no device at all is smaller than any size
         for piece, models in self.models:
             large[piece] &= np.isin(model[rows].T, models)
-        usable = (left * large).sum(axis=1)[self.piece]
+        usable = (left * large).sum(axis=1).take(self.piece, axis=0)
         fed = usable / self.amount
         for has, wanted in zip(counts.T, self.feed, strict=True):
             fed = np.minimum(fed, has / wanted)
