@@ -34,7 +34,8 @@ FIRST_ROW = np.array([0])
 
 _Part = tuple[tuple[KernelRequest, ...], Eligible]
 """Kernels that one node takes together, what they want of it, and the nodes that would do."""
-_Shape = tuple[tuple[ResourceSlots, ...], str, frozenset[str], frozenset[str], frozenset[str]]
+_Where = tuple[str, frozenset[str], frozenset[str], frozenset[str]]
+_Shape = tuple[tuple[ResourceSlots, ...], frozenset[str], _Where, ClusterMode, int]
 """What sessions have in common that are placed alike."""
 
 
@@ -102,7 +103,8 @@ class GroupPass:
 
     def _eligible(self, kernels: tuple[KernelRequest, ...], session: PendingSession) -> Eligible | Reason:
         slots = tuple(kernel.slots for kernel in kernels)
-        shape = (slots, session.architecture, session.nodes, session.volumes, session.models)
+        where = (session.architecture, session.nodes, session.volumes, session.avoid)
+        shape = (slots, session.models, where, session.cluster_mode, len(session.kernels))
         if (known := self._shapes.get(shape)) is None:
             demand = demand_of(slots, self._empty.devices.keys(), session.models)
             known = self._shapes[shape] = self._eligibility.of(session, demand)

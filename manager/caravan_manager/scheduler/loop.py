@@ -35,7 +35,7 @@ from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
-from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Wait
+from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Preemption, PreemptionMode, Wait
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
@@ -55,6 +55,7 @@ DRAIN_SECONDS = 3
 PLACE = FailpointPair("manager.place.commit")
 WAITS = FailpointPair("manager.waits.commit")
 CANCEL = FailpointPair("manager.cancel.commit")
+PREEMPT = FailpointPair("manager.preempt.commit")
 REQUEUE_STOP = FailpointPair("manager.requeue.nomad-stop")
 REQUEUE = FailpointPair("manager.requeue.commit")
 TIME_OUT = FailpointPair("manager.time-out.commit")
@@ -171,6 +172,8 @@ class Scheduler:
             await self._record_placement(placement)
         for cancellation in decided.cancellations:
             await self._record_cancellation(cancellation)
+        for preemption in decided.preemptions:
+            await self._record_preemption(preemption)
         await self._tell_waits(pending, decided.waits)
 
     async def _record_placement(self, placement: Placement) -> None:
@@ -185,6 +188,13 @@ class Scheduler:
         metrics.CANCELLATIONS.labels(end.reason.value).inc()
         with CANCEL:
             await self._moves.apply(end.session, lambda s, now: s.cancelled(end.reason.value, checks_of_end(end), now))
+
+    async def _record_preemption(self, preemption: Preemption) -> None:
+        again = preemption.mode is PreemptionMode.RESCHEDULE
+        metrics.PREEMPTIONS.labels(preemption.mode.value).inc()
+        log.info("session.preempted", session=str(preemption.victim), by=str(preemption.session))
+        with PREEMPT:
+            await self._moves.apply(preemption.victim, lambda s, now: s.preempted(preemption.session, again, now))
 
     async def _tell_waits(self, pending: Waiting, waits: tuple[Wait, ...]) -> None:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""

@@ -12,6 +12,7 @@ QUEUE_LENGTH = Gauge("caravan_scheduler_queue_length", "Pending sessions at the 
 PLACEMENTS = Counter("caravan_scheduler_placements_total", "Sessions that got their nodes")
 WAITS = Counter("caravan_scheduler_waits_total", "Sessions that were told why they wait", ["obstacle"])
 CANCELLATIONS = Counter("caravan_scheduler_cancellations_total", "Sessions that never left the queue", ["reason"])
+PREEMPTIONS = Counter("caravan_scheduler_preemptions_total", "Sessions that were ended for another one", ["mode"])
 PLUGIN_FAILURES = Counter(
     "caravan_scheduler_plugin_failures_total", "Passes in which a plugin failed or took too long", ["plugin"]
 )

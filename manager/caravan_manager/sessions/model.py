@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, NotFoundError
 from caravan_common.slots import ResourceSlots
@@ -50,6 +50,8 @@ AVOIDED = timedelta(minutes=5)
 """How long a gang that lost a rank on a node prefers others."""
 GANG = "gang"
 """Where in ``status_data`` stands which ranks a gang lost."""
+PREEMPTED = "preempted"
+"""Where in ``status_data`` stands for whom a session was ended, and whether it is to run again."""
 MAX_REPLACED = 64
 """How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 
@@ -409,7 +411,7 @@ class Session:
             session = session._ended_by(ended, reason, now)
         if not all(k.is_dead for k in session.kernels):
             return session
-        return session._in(SessionStatus.TERMINATED, session.status_info, now)
+        return session._over(session.status_info, now)
 
     def group_terminated(self, group: str, exit_code: int | None, reason: str, now: datetime) -> "Session":
         """Return the session after Nomad said that the allocation of one kernel, by host name, is over."""
@@ -457,8 +459,10 @@ class Session:
 
     def destroyed(self, reason: str, now: datetime) -> "Session":
         """Return the session that somebody asked to end: CANCELLED before it has a node, else TERMINATING."""
-        if self.is_dead or self.status is SessionStatus.TERMINATING:
+        if self.is_dead:
             return self
+        if self.status is SessionStatus.TERMINATING:
+            return self._not_again()
         if self.status is SessionStatus.PENDING:
             return self._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
         return self._in(SessionStatus.TERMINATING, reason, now)._with_kernels(SessionStatus.TERMINATING, now)
@@ -469,7 +473,17 @@ class Session:
             return self
         info = self.status_info or reason
         session = self if self.status is SessionStatus.TERMINATING else self._with_failure()
-        return session._with_kernels(SessionStatus.TERMINATED, now)._in(SessionStatus.TERMINATED, info, now)
+        return session._with_kernels(SessionStatus.TERMINATED, now)._over(info, now)
+
+    def preempted(self, by: UUID, again: bool, now: datetime) -> "Session":
+        """Return the session that is to end so that another one starts; with ``again`` it is queued when it has ended.
+
+        One that ends already, or whose containers are being replaced, stays as it is.
+        """
+        if self.status not in ON_NODES - {SessionStatus.TERMINATING, SessionStatus.RESTARTING} or self.is_broken:
+            return self
+        data = self.status_data | {PREEMPTED: {"by": str(by), "again": again}}
+        return replace(self, status_data=data).destroyed("preempted", now)
 
     def refused(self, reason: str, now: datetime) -> "Session":
         """Return the session that Nomad will not run: ERROR, with the reason where the user sees it."""
@@ -502,6 +516,22 @@ class Session:
         lost.append({"node": kernel.node, "kernel": kernel.cluster_hostname, "at": now.isoformat(), "reason": reason})
         session = replace(self, status_data=self.status_data | {GANG: {"lost": lost}})
         return session._in(SessionStatus.SCHEDULED, "rank-lost", now)
+
+    def _not_again(self) -> "Session":
+        """Return the session that ends and will not be queued again."""
+        if not self.status_data.get(PREEMPTED, {}).get("again"):
+            return self
+        data = self.status_data | {PREEMPTED: self.status_data[PREEMPTED] | {"again": False}}
+        return replace(self, status_data=data)
+
+    def _over(self, info: str, now: datetime) -> "Session":
+        """Return the session of which nothing runs any more: it has ended, or begins anew after a preemption."""
+        if not self.status_data.get(PREEMPTED, {}).get("again"):
+            return self._in(SessionStatus.TERMINATED, info, now)
+        attempt = self.attempt + 1
+        fresh = tuple(_fresh(kernel, uuid5(kernel.id, f"attempt-{attempt}"), now) for kernel in self.kernels)
+        queued = self._not_again()._in(SessionStatus.PENDING, "preempted", now)
+        return replace(queued, kernels=fresh, attempt=attempt, scheduled_at=None, deadline=None, terminated_at=None)
 
     def _failed(self, source: str, name: str, reason: str, now: datetime) -> "Session":
         data = self.status_data | {"error": {"src": source, "name": name, "repr": reason}}

@@ -398,3 +398,31 @@ async def test_the_start_time_and_the_timeout_are_for_batch_sessions(manager: Ma
     kept = await made(manager, user, starts_at="2026-11-22T09:00:00+09:00", batch_timeout=timedelta(hours=1))
     read = await manager.session(kept.id)
     assert (read.starts_at, read.batch_timeout) == (datetime(2026, 11, 22, tzinfo=UTC), timedelta(hours=1))
+
+
+@pytest.mark.parametrize("mode", ["terminate", "reschedule"])
+async def test_a_session_of_high_priority_ends_others_where_the_scaling_group_allows_it(
+    manager: Manager, user: Principal, mode: str
+) -> None:
+    await manager.add_node(cpu="2")
+    rules = {"enabled": True, "mode": mode, "victim_scope": "user"}
+    async with manager.begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler_opts={"preemption": rules}))
+    unimportant = await made(manager, user, "unimportant", priority=1, resources={"cpu": "2", "mem": "1g"})
+    await manager.started(unimportant.id)
+    urgent = await made(manager, user, "urgent", priority=50, resources={"cpu": "2", "mem": "1g"})
+    await manager.schedule()
+    ending = await manager.session(unimportant.id)
+    assert (ending.status, ending.status_info) == (SessionStatus.TERMINATING, "preempted")
+    assert (await manager.session(urgent.id)).status is SessionStatus.PENDING
+    await manager.schedule()
+    await ended(manager, unimportant.id, 143)
+    await manager.schedule()
+    assert (await manager.session(urgent.id)).status is SessionStatus.PREPARING
+    after = await manager.session(unimportant.id)
+    assert after.status is (SessionStatus.TERMINATED if mode == "terminate" else SessionStatus.PENDING)
+    if mode == "reschedule":
+        await ended(manager, urgent.id, 0)
+        await manager.schedule()
+        assert (await manager.session(unimportant.id)).attempt == 2
+        assert (await manager.session(unimportant.id)).status is SessionStatus.PREPARING

@@ -274,3 +274,39 @@ def test_a_session_can_be_restarted_any_number_of_times_and_remembers_the_last_c
         session = session.restarting(LATER).kernel_started(session.main_kernel.id, f"c{number}", LATER)
     assert session.status is SessionStatus.RUNNING
     assert len(session.replaced_containers) == MAX_REPLACED
+
+
+def test_a_preempted_session_ends_and_says_for_whom() -> None:
+    session = running(pending()).preempted(UUID(int=9), False, LATER)
+    assert (session.status, session.status_info) == (SessionStatus.TERMINATING, "preempted")
+    assert session.status_data["preempted"] == {"by": str(UUID(int=9)), "again": False}
+    over = session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER)
+    assert (over.status, over.status_info) == (SessionStatus.TERMINATED, "preempted")
+
+
+@pytest.mark.parametrize("how", ["told", "vanished"])
+def test_one_that_is_to_run_again_is_queued_when_it_has_ended_with_new_kernels(how: str) -> None:
+    before = running(pending()).preempted(UUID(int=9), True, LATER)
+    main = before.main_kernel.id
+    after = (
+        before.vanished("lost", LATER) if how == "vanished" else before.kernel_terminated(main, 143, "stopped", LATER)
+    )
+    assert (after.status, after.attempt, after.main_kernel.node) == (SessionStatus.PENDING, 2, None)
+    assert after.main_kernel.id != main
+    assert after.main_kernel.container_id is None
+    assert after == after.kernel_terminated(main, 143, "late news", LATER)
+    again = running(after)
+    ended = again.destroyed("user-requested", LATER).kernel_terminated(again.main_kernel.id, 0, "stopped", LATER)
+    assert ended.status is SessionStatus.TERMINATED
+
+
+def test_one_that_its_user_destroys_meanwhile_is_not_queued_again() -> None:
+    session = running(pending()).preempted(UUID(int=9), True, LATER).destroyed("user-requested", LATER)
+    assert session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER).status is SessionStatus.TERMINATED
+
+
+def test_only_what_holds_nodes_and_does_not_end_is_preempted() -> None:
+    waiting = pending()
+    assert waiting.preempted(UUID(int=9), True, LATER) == waiting
+    ending = running(pending()).destroyed("user-requested", LATER)
+    assert ending.preempted(UUID(int=9), True, LATER) == ending
