@@ -1,7 +1,7 @@
 """The state machine: every move, and what a late or repeated message does."""
 
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.unit.manager.sessions_made import LATER, SLOTS, pending, queued, running, submitted
