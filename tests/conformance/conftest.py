@@ -1,5 +1,6 @@
 """The official client as a user of the tests' stack, and what is left on the machine when a session is over."""
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.conformance.records import Answer, Caller, Request
 
@@ -107,6 +109,25 @@ def eventually(look: Callable[[], Any], limit: float = LIMIT_SECONDS) -> Any:
             return found
         time.sleep(0.25)
     pytest.fail(f"it did not happen within {limit:.0f} s; last seen: {look()!r}")
+
+
+def sql(stack: Stack, *statements: str) -> None:
+    """Change what the manager's database says, as an administrator's tool would."""
+    (service,) = stack.servers.consul.call("GET", "/v1/catalog/service/caravan-postgres")
+    password = stack.servers.vault.call("GET", "/v1/caravan/data/platform/postgres")["data"]["data"]["password"]
+
+    async def execute() -> None:
+        host = service["ServiceAddress"] or service["Address"]
+        database = await asyncpg.connect(
+            host=host, port=service["ServicePort"], user="caravan", password=password, database="caravan"
+        )
+        try:
+            for statement in statements:
+                await database.execute(statement)
+        finally:
+            await database.close()
+
+    asyncio.run(execute())
 
 
 @pytest.fixture(params=VERSIONS)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import Leftovers, User, eventually
+from tests.conformance.conftest import Leftovers, User, eventually, sql
 
 from caravan_deploy.second import Stack
 
@@ -147,3 +147,50 @@ def test_a_part_that_no_gpu_can_give_is_told_and_keeps_nobody(user: User, image:
     user.must(*create(user, image, "even-part", "cuda.shares=0.2", command="true"))
     assert user.until("even-part", "TERMINATED")["result"] == "SUCCESS"
     user.must("session", "destroy", "odd-part")
+
+
+@pytest.fixture
+def preempting(stack: Stack) -> Iterator[None]:
+    """Let sessions of high priority end the user's own of low priority, which run again later."""
+    rules = {"preemption": {"enabled": True, "mode": "reschedule"}}
+    sql(stack, f"UPDATE scaling_groups SET scheduler_opts = '{json.dumps(rules)}'")
+    yield
+    sql(stack, "UPDATE scaling_groups SET scheduler_opts = '{}'")
+
+
+def test_a_session_of_high_priority_takes_the_gpus_of_one_of_low_priority_which_runs_again_later(
+    user: User, image: str, machine: Machine, preempting: None, leftovers: Leftovers
+) -> None:
+    user.needs("24.9")
+    user.must(*create(user, image, "unimportant", "cuda.shares=8", priority="1"))
+    low = user.until("unimportant", "RUNNING")
+    user.must(*create(user, image, "urgent", "cuda.shares=4", priority="50", command="sleep 3"))
+    high = user.until("urgent", "RUNNING")
+    assert sum(machine.given(high)[0].values()) == 40
+    told = user.session("unimportant")
+    assert (told["status"], told["status_data"]["preempted"]["by"]) == ("PENDING", high["session_id"])
+
+    assert user.until("urgent", "TERMINATED")["result"] == "SUCCESS"
+    again = user.until("unimportant", "RUNNING")
+    assert again["session_id"] == low["session_id"]
+    user.must("session", "destroy", "unimportant")
+    assert eventually(lambda: not leftovers.all())
+
+
+@pytest.fixture
+def pairs(stack: Stack) -> Iterator[None]:
+    """Let users have sessions of two containers."""
+    sql(stack, "UPDATE keypair_resource_policies SET max_containers_per_session = 2")
+    yield
+    sql(stack, "UPDATE keypair_resource_policies SET max_containers_per_session = 1")
+
+
+def test_the_two_kernels_of_a_gang_have_parts_of_their_own(
+    user: User, image: str, machine: Machine, pairs: None, leftovers: Leftovers
+) -> None:
+    options = {"cluster_size": "2", "cluster_mode": "single-node"}
+    user.must(*create(user, image, "gpu-pair", "cuda.shares=0.6", **options))
+    given = machine.given(user.until("gpu-pair", "RUNNING"))
+    assert sorted(parts for kernel in given for parts in kernel.items()) == [("fake-cuda-0", 6), ("fake-cuda-1", 6)]
+    user.must("session", "destroy", "gpu-pair")
+    assert eventually(lambda: not leftovers.all())

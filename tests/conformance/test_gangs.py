@@ -1,14 +1,12 @@
 """Sessions of several containers, as users of the official client have them: all begin together, or none does."""
 
-import asyncio
 import re
 import subprocess
 from collections.abc import Generator
 from typing import Any
 
-import asyncpg
 import pytest
-from tests.conformance.conftest import Leftovers, User, eventually
+from tests.conformance.conftest import Leftovers, User, eventually, sql
 
 from caravan_deploy.platform.image import REFERENCE
 from caravan_deploy.second import Stack
@@ -41,30 +39,11 @@ time.sleep(600)
 """
 
 
-def _sql(stack: Stack, *statements: str) -> None:
-    """Change what the manager's database says, as an administrator's tool would."""
-    (service,) = stack.servers.consul.call("GET", "/v1/catalog/service/caravan-postgres")
-    password = stack.servers.vault.call("GET", "/v1/caravan/data/platform/postgres")["data"]["data"]["password"]
-
-    async def execute() -> None:
-        host = service["ServiceAddress"] or service["Address"]
-        database = await asyncpg.connect(
-            host=host, port=service["ServicePort"], user="caravan", password=password, database="caravan"
-        )
-        try:
-            for statement in statements:
-                await database.execute(statement)
-        finally:
-            await database.close()
-
-    asyncio.run(execute())
-
-
 @pytest.fixture
 def gangs(stack: Stack) -> Generator[None]:
     """Let users have sessions of two containers, and an image that no node has."""
     copied = "tag, architecture, digest, size_bytes, is_local, status, labels, accelerators"
-    _sql(
+    sql(
         stack,
         "UPDATE keypair_resource_policies SET max_containers_per_session = 2",
         f"INSERT INTO images (id, registry, name, {copied}) "
@@ -72,7 +51,7 @@ def gangs(stack: Stack) -> Generator[None]:
     )
     yield
     subprocess.run(["docker", "rmi", LATE], capture_output=True)
-    _sql(
+    sql(
         stack,
         "UPDATE keypair_resource_policies SET max_containers_per_session = 1",
         f"DELETE FROM images WHERE registry = '{NOWHERE}'",
