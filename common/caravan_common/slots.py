@@ -3,7 +3,10 @@
 import re
 from collections.abc import ItemsView, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Self
+from typing import Any, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from caravan_common.errors import InvalidParametersError
 
@@ -60,6 +63,12 @@ class ResourceSlots(Mapping[str, Decimal]):
     def to_json(self) -> dict[str, str]:
         """Return amounts as plain decimal strings, as the protocol and the database hold them."""
         return {name: format(amount, "f") for name, amount in self._amounts.items()}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic read what :meth:`to_json` wrote."""
+        amounts = handler.generate_schema(dict[str, Decimal])
+        return core_schema.no_info_after_validator_function(cls, amounts)
 
     def fits_in(self, room: "ResourceSlots") -> bool:
         """Say whether each amount is at most what ``room`` has of it."""

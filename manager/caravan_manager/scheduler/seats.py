@@ -20,7 +20,8 @@ def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> 
     for pick in reversed(taken.picks):
         free[pick.slot, pick.amount].append(pick)
     for kernel in kernels:
-        picks = [pick for slot, amount in kernel.slots.items() for pick in _of_kernel(free, slot, units(slot, amount))]
+        wanted = sorted(kernel.slots.items())  # equal slots in another order get the same devices in the same order
+        picks = [pick for slot, amount in wanted for pick in _of_kernel(free, slot, units(slot, amount))]
         yield kernel.id, _seat(picks, taken, ledger)
 
 

@@ -105,7 +105,7 @@ class _Worth:
     @classmethod
     def of(cls, slot: str, room: Room, fed_by: Sequence[str]) -> "_Worth":
         wanted = [(demand, count, device) for demand, count in room.typical for device in demand.devices]
-        wanted = sorted((w for w in wanted if w[2].slot == slot), key=lambda w: (-w[1], repr(w[0])))[:DEMANDS]
+        wanted = sorted((w for w in wanted if w[2].slot == slot), key=lambda w: (-w[1], _rank(w[0])))[:DEMANDS]
         total = sum(count for _, count, _ in wanted)
         keys = [(_size(device), demand.models) for demand, _, device in wanted]
         pieces = sorted(set(keys), key=lambda key: (key[0], sorted(key[1])))
@@ -142,6 +142,11 @@ class _Worth:
             fed = np.minimum(fed, has / wanted)
         worth: Floats = self.weight @ ((EVEN * usable + np.floor(fed * self.amount)) * (fed >= 1))
         return worth
+
+
+def _rank(demand: Demand) -> tuple[object, ...]:
+    """Return what puts demands in an order that is the same in every process: a set's own is not."""
+    return demand.counts, [(d.slot, d.whole, d.parts) for d in demand.devices], sorted(demand.models)
 
 
 def _size(device: DeviceDemand) -> int:
