@@ -97,6 +97,13 @@ class SchedulerSection(Section):
     """How long a placed session may take until its containers run, pulling the image included."""
 
 
+class DecisionsSection(Section):
+    """How long, and how much, is kept of what the scheduler decided. With 0 mebibytes nothing is."""
+
+    keep_days: float = Field(default=7, gt=0, le=3650)
+    keep_mebibytes: int = Field(default=256, ge=0)
+
+
 class BootstrapConfig(Section):
     """What the bootstrap needs of the file: no more rights than these, and no server but these two."""
 
@@ -121,4 +128,5 @@ class ManagerConfig(Section):
     agents: AgentsSection
     storage: dict[str, StorageSection]
     scheduler: SchedulerSection = SchedulerSection()
+    decisions: DecisionsSection = DecisionsSection()
     people: PeopleSection = PeopleSection()

@@ -22,7 +22,7 @@ from caravan_common.vault.transit import Transit
 from caravan_common.wire.events import Streams
 from caravan_manager.api.limits import RateLimits
 from caravan_manager.compiler.skeleton import Skeleton
-from caravan_manager.config import AgentsSection, ManagerConfig, SchedulerSection, VaultSection
+from caravan_manager.config import AgentsSection, DecisionsSection, ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import Database, make_engine
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.agents import HttpAgents
@@ -36,6 +36,7 @@ from caravan_manager.quotas.service import QuotasService
 from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
+from caravan_manager.scheduler.decisions.log import DecisionLog, Keep
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
@@ -71,6 +72,7 @@ class Wired:
 
     services: Services
     scheduler: Scheduler
+    decisions: DecisionLog
     sweeper: Sweeper
     agent_watcher: AgentWatcher
     nomad_watcher: NomadWatcher
@@ -126,6 +128,10 @@ def _limits(section: SchedulerSection) -> Limits:
     )
 
 
+def _keep(section: DecisionsSection) -> Keep:
+    return Keep(timedelta(days=section.keep_days), section.keep_mebibytes * 2**20)
+
+
 def wire(config: ManagerConfig) -> Wired:
     """Make the manager. Must be called inside a running event loop, for the HTTP client's sake."""
     begin = Database(make_engine(config.database))
@@ -160,9 +166,11 @@ def wire(config: ManagerConfig) -> Wired:
         limits=RateLimits(counters, time.monotonic),
     )
     streams = Streams.of(config.redis.stream)
+    decisions = DecisionLog(begin, _keep(config.decisions), now)
     return Wired(
         services=services,
-        scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds),
+        scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds, decisions.record),
+        decisions=decisions,
         sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
         agent_watcher=AgentWatcher(redis, streams, me, nodes, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -368,3 +369,17 @@ audit_log = Table(
     Column("facts", JSONB, nullable=False, server_default=EMPTY),
 )
 Index("ix_audit_log_target", audit_log.c.target_type, audit_log.c.target)
+
+scheduler_passes = Table(
+    "scheduler_passes",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("taken_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False),
+    *(
+        Column(name, Integer, nullable=False)
+        for name in ("pending", "placed", "placements", "waits", "cancellations", "bytes")
+    ),
+    Column("snapshot", LargeBinary, nullable=False),
+    Column("decisions", LargeBinary, nullable=False),
+)

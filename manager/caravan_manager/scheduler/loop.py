@@ -30,6 +30,8 @@ from caravan_manager.nodes.agents import Agents, SpecRefusedError
 from caravan_manager.nodes.model import Node
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.acts import Acts
+from caravan_manager.scheduler.decisions.log import Record
+from caravan_manager.scheduler.gauges import Gauges
 from caravan_manager.scheduler.past import PastReader
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
@@ -98,12 +100,15 @@ class Scheduler:
         cluster: Cluster,
         leadership: Leader,
         interval_seconds: float,
+        record: Record = lambda _snapshot, _decided: None,
     ) -> None:
         self._begin = begin
         self._moves = moves
         self._cluster = cluster
         self._leadership = leadership
         self._interval = interval_seconds
+        self._record = record
+        self._gauges = Gauges()
         self._stopped_at: dict[UUID, datetime] = {}
         self._told: dict[UUID, tuple[object, ...]] = {}
         self._past = PastReader()
@@ -118,6 +123,7 @@ class Scheduler:
                     await self._guarded_pass()
                     await self._wait()
                 else:
+                    self._gauges.forget()
                     await self._acts.cancel()
                     await asyncio.sleep(self._interval)  # another leads and is woken; this one only asks now and then
         finally:
@@ -160,8 +166,10 @@ class Scheduler:
         began = self._moves.clock()
         async with self._begin() as tx:
             pending, snapshot = await read_snapshot(tx, began, self._past)
-        metrics.QUEUE_LENGTH.set(len(snapshot.pending))
+            idle = None if pending else await self._gauges.read_if_due(tx, began)
         decided = await asyncio.to_thread(plan, snapshot, find_plugins())  # a long queue must not hold up the API
+        self._record(snapshot, decided)
+        self._gauges.show(snapshot, decided, idle)
         for trouble in decided.troubles:
             metrics.PLUGIN_FAILURES.labels(trouble.plugin).inc()
             log.error("scheduler.plugin_failed", plugin=trouble.plugin, error=trouble.error)

@@ -37,7 +37,7 @@ class PastReader:
         for group in sharing:
             known = self._known.get(group.name)
             if known is None or now - known[0] >= READ_AGAIN:
-                uses = await list_past(tx, group.name, _half_life(group), now)
+                uses = await list_past(tx, group.name, half_life_of(group), now)
                 self._known[group.name] = (now, past_of(uses, _capacity(group.name, nodes)))
         return tuple((group.name, self._known[group.name][1]) for group in sharing)
 
@@ -68,7 +68,7 @@ def _capacity(group: str, nodes: Iterable[NodeView]) -> dict[str, float]:
     return total
 
 
-def _half_life(group: GroupView) -> timedelta:
+def half_life_of(group: GroupView) -> timedelta:
     """Return the half-life; one that cannot be read is told, and the default counts."""
     try:
         written = parse_duration(group.options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())

@@ -67,6 +67,12 @@ async def read_snapshot(tx: Transaction, now: datetime, past: PastReader | None 
     return waiting, snapshot
 
 
+async def read_use(tx: Transaction, now: datetime) -> Snapshot:
+    """Return the nodes and the sessions that hold them, and nothing that waits."""
+    alive = await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)
+    return Snapshot(now, tuple(_node(node) for node in alive), (), tuple(await survey.list_placed(tx)))
+
+
 def _node(node: Node) -> NodeView:
     return NodeView(
         name=node.name,
