@@ -20,6 +20,7 @@ from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
 from caravan_manager.config import BootstrapConfig, ManagerConfig
 from caravan_manager.db.migrate import upgrade
+from caravan_manager.scheduler.commands import export_command, replay_command, simulate_command
 from caravan_manager.wiring import Wired, wire
 
 log = structlog.get_logger()
@@ -59,6 +60,10 @@ def bootstrap_command(path: Path, seed: Path) -> None:
     uvloop.run(bootstrap(_configured(BootstrapConfig, path), load_config(Seed, seed)))
 
 
+for command in (replay_command, export_command, simulate_command):
+    cli.add_command(command)
+
+
 def _configured(model: type[Config], path: Path) -> Config:
     config = load_config(model, path)
     configure_logs(config.log, "manager")
@@ -82,6 +87,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     internal = Listener(make_internal(wired.catalog), config.api.internal_host, config.api.internal_port)
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         loops = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
+        loops.append(wired.decisions.run)
         runs = [*loops, wired.news_exchange.send, wired.news_exchange.hear, wired.services.limits.run]
         tasks = [group.create_task(run()) for run in runs]
         log.info("manager.serving", addresses=addresses)
