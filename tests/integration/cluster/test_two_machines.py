@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import User, eventually
+from tests.conformance.conftest import User, eventually, sql
 from tests.integration.cluster.conftest import NODE, Cluster
 
 from caravan_deploy.api import Api
@@ -104,6 +104,32 @@ def test_a_session_with_folders_goes_where_they_are(cluster: Cluster, user: User
     ended = _batch(user, image, "withdata", "touch /home/work/data/seen", *small)
     assert ended["result"] == "SUCCESS"
     assert _node_of(cluster, ended["session_id"]) == cluster.stack.layout.name
+
+
+def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_know_where_the_others_are(
+    cluster: Cluster, user: User, image: str
+) -> None:
+    sql(cluster.stack, "UPDATE keypair_resource_policies SET max_containers_per_session = 3")
+    command = "echo $RANK of $WORLD_SIZE; getent hosts sub1 sub2; echo looked; sleep 600"
+    filling_both = ("--cluster-size", "3", "--cluster-mode", "multi-node", "-r", "cpu=2", "-r", "mem=128m")
+    batch = ("--type", "batch", "--startup-command", command, "--name", "apart")
+    user.must("session", "create", *batch, *filling_both, image)
+    session = user.until("apart", "RUNNING", "TERMINATED", "ERROR")
+    assert session["status"] == "RUNNING", session
+    listed = cluster.stack.servers.nomad.call("GET", f"/v1/job/s-{session['session_id']}/allocations?namespace=caravan")
+    nodes = {allocation["TaskGroup"]: allocation["NodeName"] for allocation in listed}
+    server = cluster.stack.layout
+    assert sorted(nodes.values()) == sorted([NODE, NODE, server.name])
+
+    log = eventually(lambda: t if "looked" in (t := user.run("session", "logs", "apart").stdout) else "")
+    assert "0 of 3" in log
+    addresses = {NODE: cluster.machine.address, server.name: server.address}
+    for other in ("sub1", "sub2"):
+        (found,) = re.findall(rf"^(\S+)\s+{other}$", log, re.MULTILINE)
+        assert (found == addresses[nodes[other]]) == (nodes[other] != nodes["main1"]), log
+    user.must("session", "destroy", "apart")
+    assert user.until("apart", "TERMINATED", "ERROR")
+    assert eventually(lambda: cluster.machine.containers() == [])
 
 
 def test_the_other_machine_reaches_what_it_needs_and_nothing_else(cluster: Cluster) -> None:
