@@ -265,7 +265,9 @@ class Scheduler:
             # Only now: Docker must find folders and network, and nothing else waits for them.
             await self._register(session, job)
         except* (JobRefusedError, SpecRefusedError) as refusals:
-            reason = str(refusals.exceptions[0])
+            first = refusals.exceptions[0]
+            reason = str(first)
+            metrics.REFUSALS.labels("nomad" if isinstance(first, JobRefusedError) else "agent").inc()
         if reason is not None:
             await self._refuse(session, reason)
             return

@@ -30,7 +30,7 @@ from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
-from caravan_manager.scheduler import loop
+from caravan_manager.scheduler import loop, metrics
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions import repository
 from caravan_manager.sessions.model import (
@@ -283,7 +283,10 @@ async def test_a_refused_launch_is_an_error_and_leaves_no_job(manager: Manager, 
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     (manager.nomad if who == "nomad" else manager.agents).refusal = "no such driver"
+    counted = metrics.REFUSALS.labels(who.removesuffix("s"))
+    before = counted._value.get()
     await manager.schedule()
+    assert counted._value.get() == before + 1
     session = await manager.session(made.id)
     assert session.status is SessionStatus.ERROR
     assert "no such driver" in session.status_data["error"]["repr"]
