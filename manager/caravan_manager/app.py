@@ -15,7 +15,17 @@ from caravan_manager.api.graphql.door import ENGINE, Engine
 from caravan_manager.api.graphql.schema import make_schema
 from caravan_manager.api.limits import WINDOW_SECONDS
 from caravan_manager.api.origin import TrustedProxies
-from caravan_manager.api.rest import auth, discovery, events, folders, information, presets, resources, sessions
+from caravan_manager.api.rest import (
+    auth,
+    discovery,
+    events,
+    explanations,
+    folders,
+    information,
+    presets,
+    resources,
+    sessions,
+)
 from caravan_manager.api.rest.discovery import CATALOG
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.wiring import Services
@@ -64,12 +74,13 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.ACCOUNTS] = services.accounts
     app[context.PEOPLE] = services.people
     app[context.SESSIONS] = services.sessions
+    app[context.EXPLANATIONS] = services.explanations
     app[context.EVENTS] = services.events
     app[context.VFOLDERS] = services.vfolders
     app[context.IMAGES] = services.images
     app[context.NODES] = services.nodes
     app[context.QUOTAS] = services.quotas
-    for table in (auth, sessions, events, folders, information, presets, resources, door):
+    for table in (auth, explanations, sessions, events, folders, information, presets, resources, door):
         app.add_routes(table.routes)
     app.add_routes(_older_spellings())
     app.router.add_get("/health", health)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+import orjson
 import structlog
 import uvloop
 
@@ -20,7 +21,10 @@ from caravan_manager.app import make_api, make_internal
 from caravan_manager.bootstrap import Seed, bootstrap
 from caravan_manager.config import BootstrapConfig, ManagerConfig
 from caravan_manager.db.migrate import upgrade
+from caravan_manager.people.model import OPERATOR
 from caravan_manager.scheduler.commands import export_command, replay_command, simulate_command
+from caravan_manager.scheduler.explaining.answer import Told
+from caravan_manager.scheduler.explaining.page import page_of
 from caravan_manager.wiring import Wired, wire
 
 log = structlog.get_logger()
@@ -60,6 +64,16 @@ def bootstrap_command(path: Path, seed: Path) -> None:
     uvloop.run(bootstrap(_configured(BootstrapConfig, path), load_config(Seed, seed)))
 
 
+@cli.command("explain")
+@CONFIG
+@click.argument("session")
+@click.option("--json", "as_json", is_flag=True, help="The answer of GET /session/{session}/explain.")
+def explain_command(path: Path, session: str, *, as_json: bool) -> None:
+    """Say why SESSION, an ID or a name, waits, what would help, and when it starts."""
+    told = uvloop.run(_explain(_configured(ManagerConfig, path), session))
+    click.echo(orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2).decode() if as_json else page_of(told))
+
+
 for command in (replay_command, export_command, simulate_command):
     cli.add_command(command)
 
@@ -68,6 +82,14 @@ def _configured(model: type[Config], path: Path) -> Config:
     config = load_config(model, path)
     configure_logs(config.log, "manager")
     return config
+
+
+async def _explain(config: ManagerConfig, session: str) -> Told:
+    wired = wire(config)
+    try:
+        return await wired.services.explanations.of_anybodys(OPERATOR, session)
+    finally:
+        await wired.close()
 
 
 async def _serve(config: ManagerConfig) -> None:

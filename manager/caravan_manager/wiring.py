@@ -37,6 +37,7 @@ from caravan_manager.reconcile.exchange import NewsExchange
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.decisions.log import DecisionLog, Keep
+from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.scheduler.loop import Cluster, Scheduler
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
@@ -58,6 +59,7 @@ class Services:
     people: PeopleService
     accounts: AccountsService
     sessions: SessionsService
+    explanations: ExplanationsService
     events: SessionEvents
     vfolders: VFoldersService
     images: ImagesService
@@ -152,12 +154,14 @@ def wire(config: ManagerConfig) -> Wired:
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     secrets = make_secret_keys(config.vault)
     remembered = RememberedCredentials(CREDENTIALS_SECONDS, time.monotonic)
+    sessions = SessionsService(begin, moves, vfolders, agents, nomad, now, restarts)
     services = Services(
         people=PeopleService(begin, secrets, remembered),
         accounts=AccountsService(
             begin, secrets, LoginThrottle(counters), now, config.people.max_password_age, remembered
         ),
-        sessions=SessionsService(begin, moves, vfolders, agents, nomad, now, restarts),
+        sessions=sessions,
+        explanations=ExplanationsService(begin, sessions, now),
         events=SessionEvents(begin, news),
         vfolders=vfolders,
         images=ImagesService(begin),

@@ -14,6 +14,7 @@ from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
@@ -26,6 +27,7 @@ STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
 ACCOUNTS: web.AppKey[AccountsService] = web.AppKey("accounts", AccountsService)
 PEOPLE: web.AppKey[PeopleService] = web.AppKey("people", PeopleService)
 SESSIONS: web.AppKey[SessionsService] = web.AppKey("sessions", SessionsService)
+EXPLANATIONS: web.AppKey[ExplanationsService] = web.AppKey("explanations", ExplanationsService)
 EVENTS: web.AppKey[SessionEvents] = web.AppKey("events", SessionEvents)
 VFOLDERS: web.AppKey[VFoldersService] = web.AppKey("vfolders", VFoldersService)
 IMAGES: web.AppKey[ImagesService] = web.AppKey("images", ImagesService)

@@ -110,6 +110,20 @@ class Principal:
         return replace(owner, actor=Actor(self.user_id, self.email, self.access_key))
 
 
+OPERATOR = Principal(
+    user_id=UUID(int=0),
+    email="",
+    username="operator",
+    role=UserRole.SUPERADMIN,
+    domain_name="",
+    access_key="",
+    resource_policy="",
+    user_resource_policy="",
+    rate_limit=0,
+)
+"""Who runs the manager's commands on its machine: may see everything, and has nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a signature is checked against: the caller, and the secret key as Vault encrypted it."""

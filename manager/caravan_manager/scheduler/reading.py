@@ -40,19 +40,24 @@ SELECTOR = "agent_selection_strategy"
 """The option of a scaling group that names its selector."""
 
 
-async def read_snapshot(tx: Transaction, now: datetime, past: PastReader | None = None) -> tuple[Waiting, Snapshot]:
+async def read_snapshot(
+    tx: Transaction, now: datetime, past: PastReader | None = None, drafted: PendingSession | None = None
+) -> tuple[Waiting, Snapshot]:
     """Return the pending sessions and the snapshot; one without a pending session has nothing else in it.
 
-    Without a reader of the past nobody had anything lately.
+    Without a reader of the past nobody had anything lately. ``drafted`` is a session that was not submitted: in the
+    snapshot it is the last of those that wait.
     """
     waiting = {queued.id: queued for queued in await survey.list_queue(tx)}
-    if not waiting:
+    if not waiting and drafted is None:
         return {}, Snapshot(now, (), ())
     parents = await sessions.list_parents(tx, list(waiting))
     pending = [
         replace(q.session, parents=tuple(parents.get(q.id, ())), avoid=avoided_nodes(q.status_data, now))
         for q in waiting.values()
     ]
+    if drafted is not None:
+        pending.append(drafted)
     views = tuple(_node(node) for node in await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value))
     groups = tuple(_group(group) for group in await nodes.list_scaling_groups(tx))
     snapshot = Snapshot(

@@ -1,5 +1,6 @@
 """Sessions as the scheduler sees them: what waits, and what holds nodes. Values, no I/O."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -10,7 +11,10 @@ from uuid import UUID
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionType
 from caravan_manager.quotas.model import Holder, Tenant
-from caravan_manager.sessions.model import Checks, HeldDevice, Parent, checked
+from caravan_manager.sessions.model import Checks, HeldDevice, Parent, Session, checked
+
+LAST = 2**62
+"""The sequence of a session that was not submitted: behind all that were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,36 @@ class QueuedSession:
     def waiting(self, info: str, checks: Checks, now: datetime) -> "QueuedSession":
         """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
         return replace(self, status_info=info, status_data=checked(self.status_data, checks, now))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a session is called, and whose it is."""
+
+    name: str
+    user: UUID
+    domain: str
+    email: str
+
+
+def pending_of(session: Session, parents: Sequence[Session]) -> PendingSession:
+    """Return a session that was not submitted as it would be in the queue, behind all others of its priority."""
+    return PendingSession(
+        id=session.id,
+        sequence=LAST,
+        priority=session.priority,
+        type=session.type,
+        scaling_group=session.scaling_group,
+        architecture=session.architecture,
+        cluster_mode=session.cluster_mode,
+        tenant=Tenant(session.access_key, session.user_id, session.project_id, session.domain_name),
+        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
+        pending_since=session.status_changed,
+        volumes=frozenset(mount.volume for mount in session.mounts),
+        starts_at=session.starts_at,
+        time_limit=session.batch_timeout,
+        parents=tuple(Parent(parent.id, parent.name, parent.status, parent.result) for parent in parents),
+    )
 
 
 def _total(parts: list[ResourceSlots]) -> ResourceSlots:

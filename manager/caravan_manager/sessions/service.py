@@ -110,6 +110,16 @@ class SessionsService:
         return CreatedSession(session, created=True)
 
     async def _enqueue(self, tx: Transaction, principal: Principal, request: SessionRequest) -> Session:
+        session, parents = await self.draft(tx, principal, request)
+        await repository.add(tx, session, parents)
+        await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
+        return session
+
+    async def draft(self, tx: Transaction, principal: Principal, request: SessionRequest) -> tuple[Session, list[UUID]]:
+        """Return the session that a request would become and the IDs of what it depends on; nothing is written.
+
+        Raises what refuses the request, limits of the queue included.
+        """
         limits = await quotas.get_queue_limits(tx, principal.access_key)
         limits.check_containers(request.cluster_size)
         session = new_session(
@@ -128,9 +138,7 @@ class SessionsService:
             await quotas.lock_queue(tx, principal.access_key)
             count, slots = await repository.sum_pending(tx, principal.access_key)
             limits.check_queue(count + 1, slots + session.requested_slots)
-        await repository.add(tx, session, parents)
-        await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
-        return session
+        return session, parents
 
     async def wait_until_started(self, session_id: UUID, limit_seconds: float, stays: Stays = forever) -> Session:
         """Return the session as soon as it left the queue and its start-up, or as it is after ``limit_seconds``.

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, aggregate_order_by
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, NodeStatus, SessionStatus, SessionType
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import kernels, nodes, sessions
+from caravan_manager.db.tables import kernels, nodes, sessions, users
 from caravan_manager.quotas.model import Tenant
 from caravan_manager.sessions.model import (
     BEFORE_RELEASE,
@@ -24,6 +24,7 @@ from caravan_manager.sessions.model import (
 )
 from caravan_manager.sessions.queue import (
     KernelRequest,
+    Named,
     PastUse,
     PendingSession,
     PlacedKernel,
@@ -175,6 +176,23 @@ async def list_stranded(tx: Transaction, limit: int = MANY) -> list[tuple[UUID, 
         .limit(limit)
     )
     return [(row.session_id, row.id) for row in await tx.execute(wanted)]
+
+
+async def list_named(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Named]:
+    """Return what sessions are called and whose they are."""
+    wanted = (
+        select(sessions.c.id, sessions.c.name, sessions.c.user_id, sessions.c.domain_name, users.c.email)
+        .join_from(sessions, users, sessions.c.user_id == users.c.id)
+        .where(sessions.c.id.in_(ids))
+    )
+    return {row.id: Named(row.name, row.user_id, row.domain_name, row.email) for row in await tx.execute(wanted)}
+
+
+async def list_ids_named(tx: Transaction, name: str, limit: int = 10) -> list[UUID]:
+    """Return the live sessions of a name, whoever's they are."""
+    is_live = sessions.c.status.not_in([status.value for status in DEAD])
+    found = select(sessions.c.id).where(sessions.c.name == name, is_live).order_by(sessions.c.sequence)
+    return [row.id for row in await tx.execute(found.limit(limit))]
 
 
 def _queued(row: AnyRow) -> QueuedSession:

@@ -31,6 +31,7 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
@@ -114,10 +115,12 @@ async def serving_api(
     news = SessionNews()
     moves = SessionMoves(begin, news, now)
     agents, nomad = FakeAgents(), FakeNomad()
+    sessions = SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents))
     services = Services(
         people=PeopleService(begin, secrets),
         accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age),
-        sessions=SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents)),
+        sessions=sessions,
+        explanations=ExplanationsService(begin, sessions, now),
         events=SessionEvents(begin, news),
         vfolders=folders,
         images=ImagesService(begin),

@@ -121,6 +121,11 @@ NEEDS |= {
     for (method, path), rule in NEEDS.items()
     if path.startswith("/session")
 }
+NEEDS = {
+    ("POST", "/session/_/explain"): _signature({"image": "caravan/python:3.11-bookworm"}),
+    ("GET", "/session/{session}/explain"): _ownership(),
+} | NEEDS
+"""Caravan's own routes, which no old client knows under `/kernel`."""
 
 NOT_FOUND_FOR_THE_OWNER = {"/session/{session}/logs", "/session/_/logs"}
 """A pending session has no log yet."""

@@ -19,6 +19,7 @@ from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.sessions.service import SessionsService
 from caravan_manager.vfolders.service import VFoldersService
 
@@ -38,6 +39,7 @@ class Asked:
     principal: Principal
     people: PeopleService
     sessions: SessionsService
+    explanations: ExplanationsService
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService

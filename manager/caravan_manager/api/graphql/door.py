@@ -10,7 +10,17 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from caravan_common.errors import InvalidParametersError
 from caravan_common.http import json_response
-from caravan_manager.api.context import IMAGES, NODES, PEOPLE, PRINCIPAL, QUOTAS, SESSIONS, VFOLDERS, read_parameters
+from caravan_manager.api.context import (
+    EXPLANATIONS,
+    IMAGES,
+    NODES,
+    PEOPLE,
+    PRINCIPAL,
+    QUOTAS,
+    SESSIONS,
+    VFOLDERS,
+    read_parameters,
+)
 from caravan_manager.api.graphql.base import Asked
 from caravan_manager.api.graphql.documents import DocumentRefusedError, Documents
 from caravan_manager.api.graphql.errors import GraphQLFailedError, formatted
@@ -83,6 +93,7 @@ def _asked(request: web.Request) -> Asked:
         principal=request[PRINCIPAL],
         people=request.app[PEOPLE],
         sessions=request.app[SESSIONS],
+        explanations=request.app[EXPLANATIONS],
         vfolders=request.app[VFOLDERS],
         images=request.app[IMAGES],
         nodes=request.app[NODES],

@@ -5,7 +5,7 @@ from pathlib import Path
 from ariadne import make_executable_schema
 from graphql import GraphQLSchema
 
-from caravan_manager.api.graphql import base, images, nodes, people, quotas, sessions, vfolders
+from caravan_manager.api.graphql import base, explanations, images, nodes, people, quotas, sessions, vfolders
 
 
 def make_schema() -> GraphQLSchema:
@@ -15,6 +15,7 @@ def make_schema() -> GraphQLSchema:
         *base.SCALARS,
         *people.BINDABLES,
         *sessions.BINDABLES,
+        *explanations.BINDABLES,
         *vfolders.BINDABLES,
         *images.BINDABLES,
         *nodes.BINDABLES,

@@ -121,7 +121,7 @@ async def create_session(request: web.Request) -> web.Response:
     body = CreateSession.model_validate(await read_parameters(request))
     principal = request[PRINCIPAL]
     service = request.app[SESSIONS]
-    made = await service.create(principal, _session_request(body, principal.domain_name))
+    made = await service.create(principal, session_request(body, principal.domain_name))
     session = made.session
     waits = made.created and not body.enqueue_only
     if waits:
@@ -151,7 +151,8 @@ def _service_ports(session: Session) -> list[dict[str, object]]:
     return [{"name": p.name, "protocol": p.protocol, "ports": list(p.container_ports)} for p in ports]
 
 
-def _session_request(body: CreateSession, domain: str) -> SessionRequest:
+def session_request(body: CreateSession, domain: str) -> SessionRequest:
+    """Return what the body asks for. Raises InvalidParametersError."""
     if body.image is None or body.name is None:
         missing = {"session_name": body.name, "image": body.image}
         raise InvalidParametersError(

@@ -30,6 +30,7 @@ from caravan_manager.people.model import Principal, UserRole
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
+from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -59,6 +60,7 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
         app[context.SESSIONS] = SessionsService(
             begin, moves, vfolders_service, agents, nomad, lambda: MORNING, restarts
         )
+        app[context.EXPLANATIONS] = ExplanationsService(begin, app[context.SESSIONS], lambda: MORNING)
         app[context.VFOLDERS] = vfolders_service
         app[context.IMAGES] = ImagesService(begin)
         app[context.NODES] = NodesService(begin)

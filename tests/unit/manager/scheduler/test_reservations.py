@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.manager.scheduler.made import NOW, decide, node, seats, session, slots, started, waits
+from tests.unit.manager.scheduler.made import NOW, decide, gpus, node, seats, session, slots, started, waits
 
 from caravan_manager.scheduler.snapshot import Obstacle, Plan
 
@@ -95,3 +95,12 @@ def test_small_ones_never_put_off_the_reserved_start_of_the_first_gang(
         promised = kept.starts_at
         placed += [started(begins[one.id], one, at) for one in arriving if one.id in begins]
     raise AssertionError("the gang starved")
+
+
+def test_a_shape_that_fits_nowhere_may_be_looked_for_again_after_nodes_changed() -> None:
+    nodes = (node("a", 4, 16, *gpus(2)), node("b", 6, 16, *gpus(1)))
+    small = [session(100 + i, slots(cpu, 1)) for i, cpu in enumerate((1, 1, 3))]
+    placed = begun(decide(nodes, *small), *small)
+    gang = session(50, slots(2, 1), slots(3, 1, cuda_shares=1))
+    decided = decide(nodes, session(10, slots(3, 1, cuda_shares=1)), gang, placed=placed, sequencer="lifo")
+    assert len(decided.placements) + len(decided.waits) == 2

@@ -1,0 +1,1 @@
+"""Why sessions wait, what would help, and when they start."""
