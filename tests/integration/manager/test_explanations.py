@@ -1,8 +1,11 @@
 """Why sessions wait, asked over REST and GraphQL and by the command, on a real PostgreSQL."""
 
+import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +18,7 @@ from tests.integration.manager.test_session_life import manager as manager  # no
 
 from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import keypair_resource_policies, scaling_groups, scaling_groups_of_domains, sessions
 from caravan_manager.people.model import OPERATOR
@@ -227,3 +231,45 @@ async def test_the_operator_reads_a_page_of_a_hundred_columns(world: World) -> N
     assert "- and 1 more" in page
     first = await explained(world.user, "waiting-00")
     assert (await service.of_anybodys(OPERATOR, first["session"]["id"])).session["name"] == "waiting-00"
+
+
+CONFIG = """
+session_job = "unused.json"
+[database]
+host = "{database.host}"
+port = {database.port}
+name = "{database.name}"
+user = "{database.user}"
+password = ""
+[redis]
+host = "127.0.0.1"
+port = 9
+password = ""
+[nomad]
+address = "http://127.0.0.1:9"
+[consul]
+address = "http://127.0.0.1:9"
+[vault]
+address = "http://127.0.0.1:9"
+token_file = "unused"
+[agents]
+token = "unused"
+[storage]
+"""
+
+
+async def test_the_command_needs_nothing_but_the_database(
+    world: World, database: DatabaseSection, tmp_path: Path
+) -> None:
+    await world.make(world.user, "mine", cuda_shares="1")
+    (tmp_path / "manager.toml").write_text(CONFIG.format(database=database))
+    command = Path(sys.executable).with_name("caravan-manager")
+    for session, code, expected in (("mine", 0, "SESSION     mine ("), ("nobody", 1, "does not exist")):
+        process = await asyncio.create_subprocess_exec(
+            *(command, "explain", "--config", tmp_path / "manager.toml", session),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert expected in output.decode()
+        assert process.returncode == code
