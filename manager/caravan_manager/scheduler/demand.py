@@ -48,6 +48,11 @@ class Demand:
         """The slots that it is about."""
         return frozenset([slot for slot, _ in self.counts] + [device.slot for device in self.devices])
 
+    @property
+    def size(self) -> tuple[int, tuple[int, ...]]:
+        """What demands are compared by: first accelerators, then the other slots."""
+        return sum(device.amount for device in self.devices), tuple(amount for _, amount in self.counts)
+
 
 def units(slot: str, amount: Decimal) -> int:
     """Return an amount of a slot as a whole number."""

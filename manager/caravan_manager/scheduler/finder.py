@@ -31,6 +31,10 @@ class Eligible:
         places[self.rows] = np.arange(len(self.rows))
         object.__setattr__(self, "places", places)
 
+    def has(self, row: int) -> bool:
+        """Say whether a row would do."""
+        return row < len(self.places) and bool(self.places[row] >= 0)
+
 
 @dataclass(slots=True)
 class _Known:

@@ -28,7 +28,7 @@ from caravan_manager.scheduler.snapshot import (
     Reserved,
 )
 from caravan_manager.scheduler.typical import typical_demands
-from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedSession
+from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedKernel, PlacedSession
 
 FIRST_ROW = np.array([0])
 
@@ -50,12 +50,19 @@ class GroupPass:
         taken_at: datetime,
         pending: Sequence[PendingSession] = (),
         preemption: PreemptionRules | None = None,
+        others: Sequence[PlacedSession] = (),
     ) -> None:
+        """``others`` are sessions of other scaling groups: a node may have changed its group under them."""
         usable = [node for node in nodes if node.schedulable]
         self._empty = Ledger.of(usable)
-        self._keeper = Keeper(self._empty.holding(placed))
+        self._keeper = Keeper(self._empty.holding([*placed, *others]))
         self._eligibility = Eligibility(usable, self._empty)
         self._placed = placed
+        self._others = others
+        self._begun: list[PlacedSession] = []
+        self._tries = 0
+        self._full: dict[tuple[Eligible, ...], Reason] = {}
+        self._not_beside: set[tuple[Eligible, tuple[int, ...]]] = set()
         self._selector = selector
         self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
         self._now = taken_at
@@ -75,15 +82,24 @@ class GroupPass:
         parts = self._parts(session)
         if isinstance(parts, Reason):
             return parts
-        ends_at = None if session.time_limit is None else self._now + session.time_limit
+        shape = tuple(eligible for _, eligible in parts)
+        if shape in self._full:  # what is left only becomes less in a pass
+            return self._full[shape]
+        ends_at = None if session.time_limit is None else self._now + session.time_limit + LONGEST_START
         taken = self._take(self._keeper, self._finder, parts, ends_at)
         if taken is not None:
             self._keeper.mark_used(part.row for part in taken)
-            return self._placement(session, parts, taken)
+            placement = self._placement(session, parts, taken)
+            self._begun.append(_as_placed(session, placement, self._now, ends_at))
+            self._futures = None
+            return placement
         reason = self._reason(parts)
-        if reason.obstacle is Obstacle.NO_ROOM and len(self._keeper.reservations) < DEPTH:
-            self._preempt(session, parts)
-            self._reserve(session, parts)
+        if reason.obstacle is Obstacle.NO_ROOM:
+            if self._tries < DEPTH:
+                self._tries += 1
+                self._preempt(session, parts)
+                self._reserve(session, parts)
+            self._full[shape] = reason
         return reason
 
     def _parts(self, session: PendingSession) -> list[_Part] | Reason:
@@ -99,7 +115,8 @@ class GroupPass:
             if isinstance(eligible, Reason):
                 return eligible
             parts.append((kernels, eligible))
-        return parts
+        # The largest first: what is small finds room beside it more often than the other way round.
+        return parts if len(parts) == 1 else sorted(parts, key=lambda part: part[1].demand.size, reverse=True)
 
     def _eligible(self, kernels: tuple[KernelRequest, ...], session: PendingSession) -> Eligible | Reason:
         slots = tuple(kernel.slots for kernel in kernels)
@@ -119,7 +136,7 @@ class GroupPass:
         """Take all parts, or none."""
         taken: list[Taken] = []
         for _, eligible in parts:
-            found = self._seat(keeper, finder, eligible, ends_at)
+            found = self._seat(keeper, finder, eligible, ends_at, is_first=not taken)
             if found is None:
                 for part in reversed(taken):
                     keeper.give_back(part, ends_at)
@@ -128,16 +145,25 @@ class GroupPass:
             taken.append(found)
         return taken
 
-    def _seat(self, keeper: Keeper, finder: Finder, eligible: Eligible, ends_at: datetime | None) -> Taken | None:
+    def _seat(
+        self, keeper: Keeper, finder: Finder, eligible: Eligible, ends_at: datetime | None, is_first: bool
+    ) -> Taken | None:
         """Return the best node that nothing is kept of; for a session that ends also one that is kept for later."""
         demand = eligible.demand
         row = finder.find(eligible)
         if row is not None:
             return Taken(demand, row, keeper.open.pick(demand, row))
-        for kept in keeper.kept_rows() if ends_at is not None else ():
+        if ends_at is None or not keeper.reservations:
+            return None
+        key = (eligible, keeper.binding(ends_at))
+        if key in self._not_beside:
+            return None
+        for kept in keeper.kept_rows():
             until = keeper.row_until(kept, ends_at)
-            if kept in eligible.rows and until.fits(demand, FIRST_ROW).all():
+            if eligible.has(kept) and until.fits(demand, FIRST_ROW).all():
                 return Taken(demand, kept, until.pick(demand, 0))
+        if is_first:  # behind other parts of a gang there may be room again when these are given back
+            self._not_beside.add(key)
         return None
 
     def _placement(self, session: PendingSession, parts: Sequence[_Part], taken: Sequence[Taken]) -> Placement:
@@ -188,7 +214,8 @@ class GroupPass:
         """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""
         if self._futures is None:
             ending = {one.id: one for one in self._ending}
-            self._futures = Futures(self._empty, [ending.get(one.id, one) for one in self._placed], self._now)
+            held = [*self._placed, *self._others, *self._begun]
+            self._futures = Futures(self._empty, [ending.get(one.id, one) for one in held], self._now)
         future = self._futures.first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
         if future is None:
             return
@@ -207,3 +234,18 @@ class GroupPass:
 
     def _seek(self, ledger: Ledger, parts: Sequence[_Part]) -> list[Taken] | None:
         return self._take(Keeper(ledger), Finder(ledger, FirstFit()), parts, None)
+
+
+def _as_placed(session: PendingSession, placement: Placement, now: datetime, ends_at: datetime | None) -> PlacedSession:
+    """Return a session that starts now as the next pass will see it."""
+    slots = {kernel.id: kernel.slots for kernel in session.kernels}
+    return PlacedSession(
+        id=session.id,
+        priority=session.priority,
+        type=session.type,
+        scaling_group=session.scaling_group,
+        tenant=session.tenant,
+        placed_at=now,
+        kernels=tuple(PlacedKernel(seat.node, slots[kernel], seat.devices) for kernel, seat in placement.seats),
+        ends_at=ends_at,
+    )

@@ -87,12 +87,14 @@ class GuardedSequencer:
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         """Yield each session once."""
         left = {session.id: session for session in pending}
-        turns = self._sequencer.turns(pending, usage, options)
+        turns: Turns | None = None
         seconds, started, trusted = 0.0, None, is_own(type(self._sequencer))
         while left:
             began = time.perf_counter()
             try:
-                session = next(turns) if started is None else turns.send(started)
+                turns = turns or self._sequencer.turns(pending, usage, options)
+                named = next(turns) if started is None else turns.send(started)
+                session = left.pop(named.id, None)
             except StopIteration:
                 break
             except Exception as err:
@@ -101,8 +103,9 @@ class GuardedSequencer:
             seconds += time.perf_counter() - began
             if seconds > PLUGIN_SECONDS and not trusted:
                 self._report(Trouble(self._name, f"it took longer than {PLUGIN_SECONDS} s"))
+                left |= {} if session is None else {session.id: session}
                 break
             started = False
-            if left.pop(session.id, None) is not None:
+            if session is not None:
                 started = yield session
         yield from self._default.turns(list(left.values()), usage, options)

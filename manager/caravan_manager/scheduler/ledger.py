@@ -148,12 +148,12 @@ class Ledger:
 
     def devices_of(self, row: int, kernel: PlacedKernel) -> list[tuple[str, int, int]]:
         """Return what a kernel holds of the devices of a row that are there and well: slot, place, amount."""
-        return [
-            (device.slot, place, units(device.slot, device.amount))
-            for device in kernel.devices
-            if (place := self._place_of(row, device)) is not None
-            and self.devices[device.slot].free[row, place] != NO_DEVICE
-        ]
+        found: list[tuple[str, int, int]] = []
+        for device in kernel.devices:
+            slot, place = self._place_of(row, device)
+            if slot is not None and self.devices[slot].free[row, place] != NO_DEVICE:
+                found.append((slot, place, units(slot, device.amount) if slot == device.slot else WHOLE))
+        return found
 
     def row(self, name: str) -> int | None:
         """Return a node's row; None for one that is not here."""
@@ -261,11 +261,16 @@ class Ledger:
             self._needs[demand] = need if self.slots.keys() >= {slot for slot, _ in demand.counts} else None
         return self._needs[demand]
 
-    def _place_of(self, row: int, device: HeldDevice) -> int | None:
-        table = self.devices.get(device.slot)
-        if table is None or device.id not in table.ids[row]:
-            return None
-        return table.ids[row].index(device.id)
+    def _place_of(self, row: int, device: HeldDevice) -> tuple[str | None, int]:
+        """Return where a held device is: its slot, and its place among the node's of that; None when it is gone.
+
+        A device may give another slot than when it was given, whole instead of in shares: then all of it is held.
+        """
+        for slot in (device.slot, *(self.devices.keys() - {device.slot})):
+            table = self.devices.get(slot)
+            if table is not None and device.id in table.ids[row]:
+                return slot, table.ids[row].index(device.id)
+        return None, 0
 
 
 def _add_up(table: Ints, amounts: list[tuple[int, int, int]], sign: int) -> None:

@@ -173,16 +173,24 @@ class Scheduler:
         for trouble in decided.troubles:
             metrics.PLUGIN_FAILURES.labels(trouble.plugin).inc()
             log.error("scheduler.plugin_failed", plugin=trouble.plugin, error=trouble.error)
-        for placement in decided.placements:
-            if self._moves.clock() - began > PLAN_LIFETIME:
-                log.warning("scheduler.plan_too_old", placements=len(decided.placements))
-                return
-            await self._record_placement(placement)
         for cancellation in decided.cancellations:
             await self._record_cancellation(cancellation)
+        for placement in decided.placements:
+            if self._is_too_old(began):
+                break
+            await self._record_placement(placement)
         for preemption in decided.preemptions:
+            if self._is_too_old(began):
+                break
             await self._record_preemption(preemption)
         await self._tell_waits(pending, decided.waits)
+
+    def _is_too_old(self, began: datetime) -> bool:
+        """Say whether another process may lead by now and have made a plan of its own."""
+        if self._moves.clock() - began <= PLAN_LIFETIME:
+            return False
+        log.warning("scheduler.plan_too_old", began=began.isoformat())
+        return True
 
     async def _record_placement(self, placement: Placement) -> None:
         def move(session: Session, now: datetime) -> Session:
@@ -354,6 +362,10 @@ class Scheduler:
         self._acts.begin("stop", due, self._stop_one)
 
     async def _stop_one(self, session: Session) -> None:
+        async with self._begin() as tx:
+            current = await sessions.get(tx, session.id)
+        if current.status is not SessionStatus.TERMINATING or current.attempt != session.attempt:
+            return  # it has ended, and may be placed anew: its next job has the same name
         with STOP:
             await self._cluster.nomad.stop(job_id(session.id))
         self._stopped_at[session.id] = self._moves.clock()

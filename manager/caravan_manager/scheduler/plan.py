@@ -96,7 +96,10 @@ class _Pass:
         """Give the sessions of one scaling group their turns, the highest priority first."""
         nodes = [node for node in self._snapshot.nodes if node.scaling_group == group.name]
         placed = [session for session in self._snapshot.placed if session.scaling_group == group.name]
-        room = GroupPass(nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group.preemption)
+        others = [session for session in self._snapshot.placed if session.scaling_group != group.name]
+        room = GroupPass(
+            nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group.preemption, others
+        )
         sequencer = self._sequencer(group)
         capacity, now = _capacity(nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):

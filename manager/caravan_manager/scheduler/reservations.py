@@ -87,6 +87,10 @@ class Keeper:
                 here.lower(0, reservation.then, reservation.rows[row])
         return here
 
+    def binding(self, ends_at: datetime | None) -> tuple[int, ...]:
+        """Return which reservations bind a session that ends then."""
+        return tuple(number for number, kept in enumerate(self.reservations) if kept.binds(ends_at))
+
     def kept_rows(self) -> list[int]:
         """Return the rows of which something is reserved."""
         return sorted({row for reservation in self.reservations for row in reservation.rows})

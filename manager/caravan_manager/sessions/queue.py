@@ -17,6 +17,10 @@ LAST = 2**62
 """The sequence of a session that was not submitted: behind all that were."""
 
 
+LONGEST_START = timedelta(minutes=10)
+"""How long a session with a time limit may take from its placement until it runs, and its limit begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelRequest:
     """One kernel that wants a node."""

@@ -23,6 +23,7 @@ from caravan_manager.sessions.model import (
     volume_of,
 )
 from caravan_manager.sessions.queue import (
+    LONGEST_START,
     KernelRequest,
     Named,
     PastUse,
@@ -38,8 +39,6 @@ MANY = 100_000
 """How many sessions one sweep, and one pass, looks at."""
 HALF_LIVES = 10
 """After so many half-lives a thousandth is left of what was had."""
-LONGEST_START = timedelta(minutes=10)
-"""How long a session with a time limit may take from its placement until it runs, and its limit begins."""
 
 _HOSTS = func.jsonb_path_query_array(sessions.c.mounts, literal("$[*].host", JSONPATH), type_=JSONB)
 _MEMBER = func.json_build_array(kernels.c.id, kernels.c.slots)

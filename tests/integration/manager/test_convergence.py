@@ -579,10 +579,37 @@ async def gang_on_a_lost_node(world: World) -> End:
     return SessionStatus.TERMINATED, SessionResult.SUCCESS
 
 
+async def preempted(world: World) -> End:
+    """A session ends for one of higher priority, and runs again when that one is gone."""
+    rules = {"enabled": True, "mode": "reschedule"}
+    async with world.begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler_opts={"preemption": rules}))
+    everything = {"resources": {"cpu": "4", "mem": "256m"}}
+    await world.create(None, priority=1, **everything)
+    await world.until(SessionStatus.RUNNING)
+    urgent = _request(None, name="urgent", priority=50, **everything)
+    while len(await world.sessions()) < 2:
+        await world.alive(lambda: world.process.service.create(world.user, urgent))
+    for _ in range(2 * TURNS):
+        desk, other = sorted(await world.sessions(), key=lambda session: session.name)
+        if other.status is SessionStatus.RUNNING:
+            break
+        await world.turn()
+    assert (desk.status, other.status) == (SessionStatus.PENDING, SessionStatus.RUNNING)
+    while not other.is_dead:
+        await world.alive(lambda: world.process.service.destroy(world.user, "urgent", forced=True))
+        (other,) = [session for session in await world.sessions() if session.name == "urgent"]
+    async with world.begin() as tx:
+        await tx.execute(text("DELETE FROM sessions WHERE name = 'urgent'"))
+    assert (await world.until(SessionStatus.RUNNING)).attempt == 2
+    await world.destroy()
+    return DESTROYED
+
+
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
-    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node,
+    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 

@@ -29,7 +29,7 @@ from caravan_manager.scheduler.explaining.obstructions import Nodes, passed_limi
 from caravan_manager.scheduler.explaining.reductions import fewer_kernels, less_of, less_of_all, slots_of
 from caravan_manager.scheduler.explaining.trials import NoMoreTrialsError, Trials
 from caravan_manager.scheduler.snapshot import CHECKS, NodeView, Obstacle, Placement, Wait
-from caravan_manager.sessions.queue import PendingSession, PlacedSession
+from caravan_manager.sessions.queue import LONGEST_START, PendingSession, PlacedSession
 
 GROUPS = 3
 """How many other scaling groups are tried."""
@@ -182,7 +182,10 @@ class Search:
         """Let it end before those start for which room is kept."""
         now, own = self._snapshot.taken_at, self._session.time_limit
         reserved = self._trials.plan(*self._first, *self._quota).reserved
-        limits = {kept.starts_at - now for kept in reserved if kept.starts_at is not None and kept.starts_at > now}
+        latest = now + LONGEST_START
+        limits = {
+            kept.starts_at - latest for kept in reserved if kept.starts_at is not None and kept.starts_at > latest
+        }
         for limit in sorted(limits, reverse=True)[:2]:
             if (own is None or limit < own) and self._try(*self._quota, TimeLimit(limit)):
                 return

@@ -89,6 +89,20 @@ def test_sessions_without_devices_leave_nodes_with_devices_alone() -> None:
     assert seats(decide(nodes, session(1, slots(1, 1))))[1] == [("b", {})]
 
 
+def test_a_device_that_gives_another_slot_now_is_still_held() -> None:
+    asked = session(1, slots(1, 1, cuda_device=1))
+    whole = (node("a", 64, 64, *gpus(1, slot="cuda.device", shares=1)),)
+    placed = tuple(started(placement, asked) for placement in decide(whole, asked).placements)
+    assert seats(decide((node("a", 64, 64, *gpus(1)),), session(2, share(0.1)), placed=placed)) == {}
+
+
+def test_what_sessions_hold_of_a_node_that_changed_its_scaling_group_is_not_given_twice() -> None:
+    asked = session(1, share(1))
+    nodes = (node("a", 64, 64, *gpus(1)),)
+    placed = tuple(replace(started(p, asked), scaling_group="other") for p in decide(nodes, asked).placements)
+    assert seats(decide(nodes, session(2, share(0.1)), placed=placed)) == {}
+
+
 @pytest.mark.parametrize("selector", ["packed", "concentrated", "dispersed", "roundrobin"])
 @given(
     machines=st.lists(

@@ -213,7 +213,7 @@ def test_one_behind_others_is_told_who_they_are_and_how_short_or_important_it_mu
     assert (found.queue.position, found.queue.length) == (2, 2)
     assert [(a.session.int, a.obstacle, a.keeps_room) for a in found.queue.ahead] == [(1, Obstacle.NO_ROOM, True)]
     said = {change for (change,) in changes(found)}
-    assert {TimeLimit(timedelta(minutes=60)), HigherPriority(11), SessionsGone((UUID(int=1),))} <= said
+    assert {TimeLimit(timedelta(minutes=50)), HigherPriority(11), SessionsGone((UUID(int=1),))} <= said
 
 
 def test_the_start_of_one_with_room_kept_is_by_when_the_others_must_end() -> None:

@@ -80,6 +80,8 @@ class Wrong:
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         if self.how == "raises":
             raise RuntimeError("no")
+        if self.how == "yields nothing":
+            yield None
         yield pending[-1]
         if self.how == "repeats":
             yield pending[-1]
@@ -87,13 +89,15 @@ class Wrong:
             raise RuntimeError("half-way")
 
 
-@pytest.mark.parametrize(("how", "troubles"), [("raises", 1), ("stops", 1), ("forgets", 0), ("repeats", 0)])
+@pytest.mark.parametrize(
+    ("how", "troubles"), [("raises", 1), ("stops", 1), ("yields nothing", 1), ("forgets", 0), ("repeats", 0)]
+)
 def test_a_sequencer_that_gets_it_wrong_forgets_nobody_and_stops_nothing(how: str, troubles: int) -> None:
     found = find_plugins()
     plugins = Plugins({**found.sequencers, "wrong": Wrong(how)}, found.selectors)
     group = GroupView("default", sequencer="wrong")
     decided = plan(Snapshot(NOW, (node("a"),), tuple(of(tenant(1), 1, 2, 3)), (), (group,)), plugins)
-    first = [1, 2, 3] if how == "raises" else [3, 1, 2]
+    first = [1, 2, 3] if how in {"raises", "yields nothing"} else [3, 1, 2]
     assert list(seats(decided)) == first
     assert [trouble.plugin for trouble in decided.troubles] == ["wrong"] * troubles
 

@@ -1,5 +1,6 @@
 """Room that is kept: large sessions start when they were told they would, and small ones around them."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,8 +20,8 @@ def test_one_that_ends_in_time_starts_around_the_session_that_waits() -> None:
     nodes = (node("a", 4, 64),)
     running = session(9, slots(3, 1), minutes=60)
     placed = begun(decide(nodes, running), running)
-    large, long, endless = session(1, slots(4, 1)), session(2, slots(1, 1), minutes=61), session(3, slots(1, 1))
-    decided = decide(nodes, large, long, endless, session(4, slots(1, 1), minutes=59), placed=placed)
+    large, long, endless = session(1, slots(4, 1)), session(2, slots(1, 1), minutes=51), session(3, slots(1, 1))
+    decided = decide(nodes, large, long, endless, session(4, slots(1, 1), minutes=50), placed=placed)
     assert sorted(seats(decided)) == [4]
     (kept,) = decided.reserved
     assert (kept.session.int, kept.nodes, kept.starts_at) == (1, ("a",), NOW + timedelta(minutes=60))
@@ -104,3 +105,26 @@ def test_a_shape_that_fits_nowhere_may_be_looked_for_again_after_nodes_changed()
     gang = session(50, slots(2, 1), slots(3, 1, cuda_shares=1))
     decided = decide(nodes, session(10, slots(3, 1, cuda_shares=1)), gang, placed=placed, sequencer="lifo")
     assert len(decided.placements) + len(decided.waits) == 2
+
+
+def test_room_is_kept_behind_sessions_of_the_same_pass() -> None:
+    nodes = (node("a", 8, 64),)
+    short, whole, long = (
+        session(1, slots(4, 1), minutes=60),
+        session(2, slots(8, 1)),
+        session(3, slots(4, 1), minutes=999),
+    )
+    decided = decide(nodes, short, whole, long)
+    assert sorted(seats(decided)) == [1]
+    assert decided.reserved[0].session == whole.id
+
+
+def test_a_long_queue_behind_a_gang_costs_little() -> None:
+    nodes = tuple(node(f"n{i:03}", 8, 64) for i in range(50))
+    held = [session(10_000 + i, slots(8, 1)) for i in range(50)]
+    placed = begun(decide(nodes, *held), *held)
+    gang = session(1, *[slots(8, 1)] * 50)
+    began = time.process_time()
+    decided = decide(nodes, gang, *(session(i, slots(1, 1), minutes=i) for i in range(2, 2002)), placed=placed)
+    assert len(decided.waits) == 2001
+    assert time.process_time() - began < 2
