@@ -28,7 +28,7 @@ from caravan_manager.scheduler.snapshot import (
     Reserved,
 )
 from caravan_manager.scheduler.typical import typical_demands
-from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedKernel, PlacedSession
+from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedSession
 
 FIRST_ROW = np.array([0])
 
@@ -85,12 +85,12 @@ class GroupPass:
         shape = tuple(eligible for _, eligible in parts)
         if shape in self._full:  # what is left only becomes less in a pass
             return self._full[shape]
-        ends_at = None if session.time_limit is None else self._now + session.time_limit + LONGEST_START
+        ends_at = session.latest_end(self._now, LONGEST_START)
         taken = self._take(self._keeper, self._finder, parts, ends_at)
         if taken is not None:
             self._keeper.mark_used(part.row for part in taken)
             placement = self._placement(session, parts, taken)
-            self._begun.append(_as_placed(session, placement, self._now, ends_at))
+            self._begun.append(session.placed(placement.seats, self._now, LONGEST_START))
             self._futures = None
             return placement
         reason = self._reason(parts)
@@ -234,18 +234,3 @@ class GroupPass:
 
     def _seek(self, ledger: Ledger, parts: Sequence[_Part]) -> list[Taken] | None:
         return self._take(Keeper(ledger), Finder(ledger, FirstFit()), parts, None)
-
-
-def _as_placed(session: PendingSession, placement: Placement, now: datetime, ends_at: datetime | None) -> PlacedSession:
-    """Return a session that starts now as the next pass will see it."""
-    slots = {kernel.id: kernel.slots for kernel in session.kernels}
-    return PlacedSession(
-        id=session.id,
-        priority=session.priority,
-        type=session.type,
-        scaling_group=session.scaling_group,
-        tenant=session.tenant,
-        placed_at=now,
-        kernels=tuple(PlacedKernel(seat.node, slots[kernel], seat.devices) for kernel, seat in placement.seats),
-        ends_at=ends_at,
-    )

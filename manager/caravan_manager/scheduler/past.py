@@ -10,7 +10,7 @@ import structlog
 from caravan_common.errors import InvalidParametersError
 from caravan_manager.db.engine import Transaction
 from caravan_manager.scheduler.sequencers.fair_share import DEFAULT_HALF_LIFE, HALF_LIFE
-from caravan_manager.scheduler.sequencers.sequencer import Past
+from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of
 from caravan_manager.scheduler.snapshot import GroupView, NodeView
 from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.queue import PastUse
@@ -38,7 +38,8 @@ class PastReader:
             known = self._known.get(group.name)
             if known is None or now - known[0] >= READ_AGAIN:
                 uses = await list_past(tx, group.name, half_life_of(group), now)
-                self._known[group.name] = (now, past_of(uses, _capacity(group.name, nodes)))
+                capacity = capacity_of(node.capacity for node in nodes if node.scaling_group == group.name)
+                self._known[group.name] = (now, past_of(uses, capacity))
         return tuple((group.name, self._known[group.name][1]) for group in sharing)
 
 
@@ -57,15 +58,6 @@ def _dominant(uses: Iterable[tuple[Name, PastUse]], capacity: Mapping[str, float
         if capacity.get(use.slot):
             had[name][use.slot] += use.had / capacity[use.slot]
     return {name: max(slots.values()) for name, slots in had.items()}
-
-
-def _capacity(group: str, nodes: Iterable[NodeView]) -> dict[str, float]:
-    total: defaultdict[str, float] = defaultdict(float)
-    for node in nodes:
-        if node.scaling_group == group:
-            for slot, amount in node.capacity.items():
-                total[slot] += float(amount)
-    return total
 
 
 def half_life_of(group: GroupView) -> timedelta:

@@ -11,13 +11,12 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
-from caravan_common.slots import ResourceSlots
 from caravan_manager.scheduler.accounts import Accounts
 from caravan_manager.scheduler.group import GroupPass
 from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, DEFAULT_SEQUENCER, Plugins
 from caravan_manager.scheduler.selectors.selector import MakeSelector
-from caravan_manager.scheduler.sequencers.sequencer import Past, Sequencer, Turns, Usage
+from caravan_manager.scheduler.sequencers.sequencer import Past, Sequencer, Turns, Usage, add_up, capacity_of
 from caravan_manager.scheduler.snapshot import (
     Cancellation,
     EndReason,
@@ -91,17 +90,31 @@ class _Pass:
         self._plugins = plugins
         self._accounts = Accounts(snapshot.quotas, snapshot.placed)
         self._past = dict(snapshot.past)
+        self._nodes: defaultdict[str, list[NodeView]] = defaultdict(list)
+        self._placed: defaultdict[str, list[PlacedSession]] = defaultdict(list)
+        self._others: defaultdict[str, list[PlacedSession]] = defaultdict(list)
+        self._sort(snapshot)
+
+    def _sort(self, snapshot: Snapshot) -> None:
+        """Find of each scaling group the nodes, its sessions, and those of other groups that hold some of its nodes."""
+        group_of = {node.name: node.scaling_group for node in snapshot.nodes}
+        for node in snapshot.nodes:
+            self._nodes[node.scaling_group].append(node)
+        for session in snapshot.placed:
+            self._placed[session.scaling_group].append(session)
+            there = {group_of[kernel.node] for kernel in session.kernels if kernel.node in group_of}
+            for group in there - {session.scaling_group}:
+                self._others[group].append(session)
 
     def plan_group(self, group: GroupView, pending: Sequence[PendingSession]) -> None:
         """Give the sessions of one scaling group their turns, the highest priority first."""
-        nodes = [node for node in self._snapshot.nodes if node.scaling_group == group.name]
-        placed = [session for session in self._snapshot.placed if session.scaling_group == group.name]
-        others = [session for session in self._snapshot.placed if session.scaling_group != group.name]
+        nodes = self._nodes[group.name]
+        placed, others = self._placed[group.name], self._others[group.name]
         room = GroupPass(
             nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group.preemption, others
         )
         sequencer = self._sequencer(group)
-        capacity, now = _capacity(nodes), _held(placed)
+        capacity, now = capacity_of(node.capacity for node in nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):
             usage = Usage(capacity, now, self._past.get(group.name, Past()))
             turns = sequencer.turns(list(band), usage, group.options)
@@ -109,7 +122,7 @@ class _Pass:
             while session is not None:
                 started = self._turn(session, room)
                 if started:
-                    _add(now[session.tenant.user], session.slots)
+                    add_up(now[session.tenant.user], session.slots)
                 session = _next(turns, started)
         self.reserved += room.reserved
         self.preemptions += room.preemptions
@@ -156,21 +169,8 @@ def _next(turns: Turns, started: bool) -> PendingSession | None:
         return None
 
 
-def _capacity(nodes: Iterable[NodeView]) -> dict[str, float]:
-    """Return what the nodes have in all: of each slot the sum, of accelerators those that are well."""
-    total: dict[str, float] = {}
-    for node in nodes:
-        _add(total, node.capacity)
-    return total
-
-
 def _held(placed: Iterable[PlacedSession]) -> defaultdict[UUID, dict[str, float]]:
     held: defaultdict[UUID, dict[str, float]] = defaultdict(dict)
     for session in placed:
-        _add(held[session.tenant.user], session.slots)
+        add_up(held[session.tenant.user], session.slots)
     return held
-
-
-def _add(total: dict[str, float], slots: ResourceSlots) -> None:
-    for slot, amount in slots.items():
-        total[slot] = total.get(slot, 0.0) + float(amount)

@@ -1,6 +1,6 @@
 """Sessions as the scheduler sees them: what waits, and what holds nodes. Values, no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -11,7 +11,7 @@ from uuid import UUID
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionType
 from caravan_manager.quotas.model import Holder, Tenant
-from caravan_manager.sessions.model import Checks, HeldDevice, Parent, Session, checked
+from caravan_manager.sessions.model import Checks, HeldDevice, Parent, Seat, Session, checked
 
 LAST = 2**62
 """The sequence of a session that was not submitted: behind all that were."""
@@ -65,6 +65,26 @@ class PendingSession:
     def holders(self) -> tuple[Holder, ...]:
         """Whose quotas the session counts against, in the order in which they are looked at."""
         return self.tenant.holders(self.type)
+
+    def latest_end(self, at: datetime, start: timedelta = timedelta()) -> datetime | None:
+        """Return when it ends at the latest if it is placed then and takes so long to start; None without a limit."""
+        return None if self.time_limit is None else at + start + self.time_limit
+
+    def placed(
+        self, seats: Iterable[tuple[UUID, Seat]], at: datetime, start: timedelta = timedelta()
+    ) -> "PlacedSession":
+        """Return the session as it is when its kernels hold what they were given."""
+        wanted = {kernel.id: kernel.slots for kernel in self.kernels}
+        return PlacedSession(
+            id=self.id,
+            priority=self.priority,
+            type=self.type,
+            scaling_group=self.scaling_group,
+            tenant=self.tenant,
+            placed_at=at,
+            kernels=tuple(PlacedKernel(seat.node, wanted[kernel], seat.devices) for kernel, seat in seats),
+            ends_at=self.latest_end(at, start),
+        )
 
 
 @dataclass(frozen=True, slots=True)

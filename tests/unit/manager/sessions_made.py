@@ -1,14 +1,14 @@
 """Sessions in every state, for the tests of the state machine and of what works on sessions."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, NodeStatus, SessionResult, SessionStatus, SessionType
 from caravan_manager.nodes.model import Node
-from caravan_manager.quotas.model import Tenant
 from caravan_manager.sessions.model import Kernel, Seat, Session
-from caravan_manager.sessions.queue import KernelRequest, PendingSession, QueuedSession
+from caravan_manager.sessions.queue import QueuedSession, pending_of
 
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)
 LATER = BEGAN + timedelta(seconds=5)
@@ -89,21 +89,7 @@ def node_made(name: str, node_id: UUID) -> Node:
 
 
 def queued(session: Session, sequence: int = 1) -> QueuedSession:
-    waiting = PendingSession(
-        id=session.id,
-        sequence=sequence,
-        priority=session.priority,
-        type=session.type,
-        scaling_group=session.scaling_group,
-        architecture=session.architecture,
-        cluster_mode=session.cluster_mode,
-        tenant=Tenant(session.access_key, session.user_id, session.project_id, session.domain_name),
-        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
-        pending_since=session.status_changed,
-        volumes=frozenset(mount.volume for mount in session.mounts),
-        starts_at=session.starts_at,
-        time_limit=session.batch_timeout,
-    )
+    waiting = replace(pending_of(session, ()), sequence=sequence)
     return QueuedSession(waiting, session.status_info, session.status_data)
 
 

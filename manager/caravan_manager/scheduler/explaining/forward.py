@@ -4,29 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from caravan_manager.scheduler.snapshot import Placement, Plan, Snapshot
-from caravan_manager.sessions.queue import PendingSession, PlacedKernel, PlacedSession
-
-
-def placed_as(placement: Placement, asked: PendingSession, at: datetime) -> PlacedSession:
-    """Return a session as it is when it holds what it was given, and runs from then on."""
-    wanted = {kernel.id: kernel.slots for kernel in asked.kernels}
-    return PlacedSession(
-        id=asked.id,
-        priority=asked.priority,
-        type=asked.type,
-        scaling_group=asked.scaling_group,
-        tenant=asked.tenant,
-        placed_at=at,
-        kernels=tuple(PlacedKernel(seat.node, wanted[kernel], seat.devices) for kernel, seat in placement.seats),
-        ends_at=None if asked.time_limit is None else at + asked.time_limit,
-    )
+from caravan_manager.scheduler.snapshot import Plan, Snapshot
+from caravan_manager.sessions.queue import PlacedSession
 
 
 def started_in(snapshot: Snapshot, decided: Plan) -> tuple[PlacedSession, ...]:
     """Return the sessions that a plan starts, as they hold their nodes then."""
     asked = {session.id: session for session in snapshot.pending}
-    return tuple(placed_as(p, asked[p.session], snapshot.taken_at) for p in decided.placements)
+    return tuple(asked[p.session].placed(p.seats, snapshot.taken_at) for p in decided.placements)
 
 
 def after(snapshot: Snapshot, decided: Plan) -> Snapshot:

@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from caravan_manager.scheduler.sequencers.sequencer import Amounts, Turns, Usage, amounts_of
+from caravan_manager.scheduler.sequencers.sequencer import Turns, Usage, add_up
 from caravan_manager.sessions.queue import PendingSession
 
 
@@ -28,14 +28,9 @@ class Drf:
             _, _, user = heap[0]
             session = queues[user].popleft()
             if (yield session):
-                _add(held[user], amounts_of(session.slots))
+                add_up(held[user], session.slots)
             if queues[user]:
                 share = usage.dominant_share(held[user])
                 heapq.heapreplace(heap, (share, queues[user][0].sequence, user))
             else:
                 heapq.heappop(heap)
-
-
-def _add(held: dict[str, float], more: Amounts) -> None:
-    for slot, amount in more.items():
-        held[slot] = held.get(slot, 0.0) + amount

@@ -1,8 +1,8 @@
 """What every sequencer is: it yields the sessions that wait, and learns of each whether it starts. Pure."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, SupportsFloat
 from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
@@ -28,6 +28,20 @@ Amounts = Mapping[str, float]
 def amounts_of(slots: ResourceSlots) -> dict[str, float]:
     """Return amounts that shares can be made of."""
     return {slot: float(amount) for slot, amount in slots.items()}
+
+
+def add_up(total: dict[str, float], amounts: Mapping[str, SupportsFloat], sign: int = 1) -> None:
+    """Add amounts to a total, or take them away (-1)."""
+    for slot, amount in amounts.items():
+        total[slot] = total.get(slot, 0.0) + sign * float(amount)
+
+
+def capacity_of(nodes: Iterable[ResourceSlots]) -> dict[str, float]:
+    """Return what nodes have in all: of each slot the sum, of accelerators those that are well."""
+    total: dict[str, float] = {}
+    for slots in nodes:
+        add_up(total, slots)
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.quotas.model import Tenant
-from caravan_manager.scheduler.sequencers.sequencer import Past, Usage
+from caravan_manager.scheduler.sequencers.sequencer import Past, Usage, add_up, capacity_of
 
 _Levels = tuple[dict[Hashable, float], dict[Hashable, float], dict[Hashable, float]]
 
@@ -17,10 +17,7 @@ class PastUse:
     """What users, projects and domains have of a scaling group now, and had."""
 
     def __init__(self, capacity: Iterable[ResourceSlots], half_life: timedelta, began: datetime) -> None:
-        total: dict[str, float] = {}
-        for slots in capacity:
-            _add(total, slots, 1)
-        self._usage = Usage(total)
+        self._usage = Usage(capacity_of(capacity))
         self._had: _Levels = ({}, {}, {})
         self._now: tuple[dict[Hashable, dict[str, float]], ...] = tuple(defaultdict(dict) for _ in range(3))
         self._half_life = half_life
@@ -29,7 +26,7 @@ class PastUse:
     def change(self, tenant: Tenant, slots: ResourceSlots, sign: int) -> None:
         """Count a session in (1), or out again (-1), from the moment on to which time went last."""
         for now, holder in zip(self._now, (tenant.user, tenant.project, tenant.domain), strict=True):
-            _add(now[holder], slots, sign)
+            add_up(now[holder], slots, sign)
 
     def until(self, moment: datetime) -> Past:
         """Let time go on, and return what was had until then."""
@@ -47,8 +44,3 @@ class PastUse:
             cast("dict[UUID, float]", dict(projects)),
             cast("dict[str, float]", dict(domains)),
         )
-
-
-def _add(total: dict[str, float], slots: ResourceSlots, sign: int) -> None:
-    for slot, amount in slots.items():
-        total[slot] = total.get(slot, 0.0) + sign * float(amount)

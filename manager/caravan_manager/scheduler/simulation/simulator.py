@@ -25,7 +25,7 @@ from caravan_manager.scheduler.snapshot import (
     PreemptionMode,
     Snapshot,
 )
-from caravan_manager.sessions.queue import PendingSession, PlacedKernel, PlacedSession
+from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
 Progress = Callable[[int, int], object]
 """Is told after each step how many sessions have left the queue, and of how many."""
@@ -182,7 +182,7 @@ class _Simulation:
         lengths = [n for n in (self._arrivals[session.id].runs_for, session.time_limit) if n is not None]
         ends_at = moment + min(lengths) if lengths else None
         self._outcomes[session.id] = Outcome(session, moment, ends_at)
-        self._placed[session.id] = placed = started(session, placement, moment)
+        self._placed[session.id] = placed = session.placed(placement.seats, moment)
         self._count(placed, moment, 1)
         if ends_at is not None:
             self._ends_at[session.id] = ends_at
@@ -215,18 +215,3 @@ class _Simulation:
         if (past := self._past.get(session.scaling_group)) is not None:
             past.until(moment)
             past.change(session.tenant, session.slots, sign)
-
-
-def started(session: PendingSession, placement: Placement, moment: datetime) -> PlacedSession:
-    """Return a session as it is when it holds what a plan gave it."""
-    wanted = {kernel.id: kernel.slots for kernel in session.kernels}
-    return PlacedSession(
-        id=session.id,
-        priority=session.priority,
-        type=session.type,
-        scaling_group=session.scaling_group,
-        tenant=session.tenant,
-        placed_at=moment,
-        kernels=tuple(PlacedKernel(seat.node, wanted[kernel], seat.devices) for kernel, seat in placement.seats),
-        ends_at=None if session.time_limit is None else moment + session.time_limit,
-    )

@@ -13,7 +13,7 @@ from caravan_manager.quotas.model import Tenant
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.snapshot import GroupView, NodeView, Placement, Plan, Snapshot, Wait
-from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedKernel, PlacedSession
+from caravan_manager.sessions.queue import KernelRequest, PendingSession, PlacedSession
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 GIB = 2**30
@@ -57,17 +57,7 @@ def session(number: int, *kernels: ResourceSlots, minutes: float | None = None, 
 
 def started(placement: Placement, asked: PendingSession, at: datetime = NOW) -> PlacedSession:
     """The session as it is when it holds what a plan gave it."""
-    wanted = {kernel.id: kernel.slots for kernel in asked.kernels}
-    return PlacedSession(
-        id=asked.id,
-        priority=asked.priority,
-        type=asked.type,
-        scaling_group=asked.scaling_group,
-        tenant=asked.tenant,
-        placed_at=at,
-        kernels=tuple(PlacedKernel(seat.node, wanted[kernel], seat.devices) for kernel, seat in placement.seats),
-        ends_at=None if asked.time_limit is None else at + asked.time_limit,
-    )
+    return asked.placed(placement.seats, at)
 
 
 def decide(

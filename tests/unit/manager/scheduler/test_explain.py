@@ -7,7 +7,7 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.manager.scheduler.made import GIB, NOW, gpus, node, session, slots, tenant
+from tests.unit.manager.scheduler.made import GIB, NOW, gpus, node, session, slots, started, tenant
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus
@@ -29,7 +29,7 @@ from caravan_manager.scheduler.explaining.changes import (
     apply_all,
 )
 from caravan_manager.scheduler.explaining.explain import explain
-from caravan_manager.scheduler.explaining.forward import after, at, next_moment, placed_as
+from caravan_manager.scheduler.explaining.forward import after, at, next_moment
 from caravan_manager.scheduler.explaining.model import Basis, Explanation
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
@@ -45,7 +45,7 @@ def running(nodes: tuple[NodeView, ...], *asked: PendingSession, group: str = "d
     placed: list[PlacedSession] = []
     for i, one in enumerate(asked):
         decided = plan(Snapshot(NOW, nodes, (one,), tuple(placed), (GroupView(group),)), find_plugins())
-        placed.append(placed_as(decided.placements[0], one, NOW - timedelta(hours=1) + timedelta(seconds=i)))
+        placed.append(started(decided.placements[0], one, NOW - timedelta(hours=1) + timedelta(seconds=i)))
         placed[-1] = replace(placed[-1], ends_at=None if one.time_limit is None else NOW + one.time_limit)
     return tuple(placed)
 
@@ -284,7 +284,7 @@ def test_whatever_is_said_to_help_does_and_whoever_has_a_latest_start_starts_by_
     ]
     start = plan(Snapshot(NOW, nodes, tuple(first), (), groups), find_plugins())
     by_id = {one.id: one for one in first}
-    placed = tuple(placed_as(p, by_id[p.session], NOW) for p in start.placements)
+    placed = tuple(started(p, by_id[p.session], NOW) for p in start.placements)
     waiting = tuple(
         session(10 + i, slots(cpu, 1, cuda_shares=gpu), minutes=limit, tenant=tenant(i % 3))
         for i, (cpu, gpu, limit) in enumerate(queue)
