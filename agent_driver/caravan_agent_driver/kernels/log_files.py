@@ -68,12 +68,14 @@ def begin_container(folder: Path, container: str, limit: int) -> None:
 
 
 def read_log(folder: Path) -> bytes | None:
-    """Return what is kept of a kernel's output, None when there is no log."""
+    """Return what is kept of a kernel's output, None when no container of it was followed."""
+    if not folder.is_dir():
+        return None
     parts: list[bytes] = []
     for name in ("earlier", "previous", "current"):
         with suppress(FileNotFoundError):
             parts.append((folder / name).read_bytes())
-    return b"".join(parts) if parts else None
+    return b"".join(parts)
 
 
 def read_earlier(folder: Path) -> bytes:

@@ -83,12 +83,13 @@ class KernelLogs:
             await asyncio.wait([following.task], timeout=seconds)
 
     async def read(self, kernel: UUID) -> bytes | None:
-        """Return what the kernel wrote, as far as it is kept; None when there is nothing about it."""
+        """Return what the kernel wrote, as far as it is kept; None when no container of it was ever followed."""
         folder = self._root / str(kernel)
         following = self._following.get(kernel)
         if following is not None and await self._is_behind(following):
             return await asyncio.to_thread(read_earlier, folder) + await self._read_from_docker(following.container)
-        return await asyncio.to_thread(read_log, folder)
+        kept = await asyncio.to_thread(read_log, folder)
+        return b"" if kept is None and following is not None else kept
 
     async def _is_behind(self, following: _Following) -> bool:
         """Say whether the followed stream may have brought less than Docker has: other last words, or a rotated file.
