@@ -77,14 +77,16 @@ class Finder:
         changes = self._left.changes
         known = self._known.get(eligible)
         if known is None:
-            known = self._known[eligible] = _Known(self._scores(eligible.demand, eligible.rows), len(changes))
+            read = len(changes)
+            known = self._known[eligible] = _Known(self._scores(eligible.demand, eligible.rows), read)
             if len(self._known) > REMEMBERED_SHAPES:
                 self._known.popitem(last=False)
-            return known.scores
-        self._known.move_to_end(eligible)
-        if known.read < len(changes):
+        else:
+            self._known.move_to_end(eligible)
+        while known.read < len(changes):  # a selector that hands over while it is asked says that all rows changed
+            read = len(changes)
             self._refresh(known, eligible, changes[known.read :])
-            known.read = len(changes)
+            known.read = read
         return known.scores
 
     def _refresh(self, known: _Known, eligible: Eligible, changed: list[int]) -> None:

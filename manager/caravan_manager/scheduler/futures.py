@@ -1,12 +1,14 @@
 """When there will be room: the nodes as they are once the sessions that hold them have ended, one after the other.
 
-Those of which it is known when they end do so in that order. Of the others nobody knows; they are taken to end in the
-order in which they were placed, so that a session that begins later never puts an estimate off.
+Those of which it is known when they end do so in that order. Of the others nobody knows: those end first that are on
+the nodes with the fewest of them, so that a session waits for as few strangers as possible. As nobody else begins on
+the nodes that it waits for, that number only becomes smaller, whichever nodes they are at the time.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -15,28 +17,58 @@ from caravan_manager.scheduler.ledger import Ints, Ledger
 from caravan_manager.sessions.queue import PlacedSession
 
 Found = TypeVar("Found")
-_NEVER = datetime.max.replace(tzinfo=UTC)
+End = tuple[datetime | None, PlacedSession]
+"""A session, and when it has ended at the latest; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Future(Generic[Found]):
-    """What was found, when it can be, and the ledger as it is then; ``at`` is None when nobody knows."""
+    """What was found when ``ended`` sessions have ended, and the ledger then; ``at`` is None when nobody knows when."""
 
     found: Found
     at: datetime | None
+    ended: int
     ledger: Ledger
 
 
-class Futures:
-    """The ends to come, on the nodes of one ledger."""
+def expected_ends(placed: Sequence[PlacedSession], now: datetime, slots: Collection[str] = ()) -> list[End]:
+    """Return sessions in the order in which they are taken to end.
 
-    def __init__(self, ledger: Ledger, placed: Sequence[PlacedSession], now: datetime) -> None:
-        ends = [(now if session.is_ending else max(session.ends_at or _NEVER, now), session) for session in placed]
-        ordered = sorted(ends, key=lambda end: (end[0], end[1].placed_at, end[1].id))
-        self._moments = [moment for moment, _ in ordered]
+    With ``slots`` only those of unknown end count as strangers on a node that hold some of them.
+    """
+    known = [(max(ends_at, now), s) for s in placed if (ends_at := now if s.is_ending else s.ends_at) is not None]
+    known.sort(key=lambda end: (end[0], end[1].placed_at, end[1].id))
+    unknown = [s for s in placed if not s.is_ending and s.ends_at is None]
+    return [*known, *((None, session) for session in _fewest_together(unknown, frozenset(slots)))]
+
+
+def _fewest_together(sessions: Sequence[PlacedSession], slots: frozenset[str]) -> list[PlacedSession]:
+    strangers: Counter[str] = Counter()
+    newest: defaultdict[str, float] = defaultdict(float)
+    for session in sessions:
+        for node in _nodes_of(session, slots):
+            strangers[node] += 1
+            newest[node] = max(newest[node], session.placed_at.timestamp())
+
+    def key(session: PlacedSession) -> tuple[object, ...]:
+        first = min(((strangers[n], newest[n], n) for n in _nodes_of(session, slots)), default=(0, 0.0, ""))
+        return (*first, session.placed_at, session.id)
+
+    return sorted(sessions, key=key)
+
+
+def _nodes_of(session: PlacedSession, slots: frozenset[str]) -> set[str]:
+    return {kernel.node for kernel in session.kernels if not slots or not slots.isdisjoint(kernel.slots)}
+
+
+class Futures:
+    """The ends to come, in their order, on the nodes of one ledger."""
+
+    def __init__(self, ledger: Ledger, ends: Sequence[End]) -> None:
+        self._moments = [moment for moment, _ in ends]
         self._counts = _Returns()
         self._devices: dict[str, _Returns] = {slot: _Returns() for slot in ledger.devices}
-        for number, (_, session) in enumerate(ordered):
+        for number, (_, session) in enumerate(ends):
             self._add(ledger, number, session)
 
     def first(self, base: Ledger, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
@@ -57,22 +89,25 @@ class Futures:
                 low = middle + 1
         return best
 
-    def after_all(self, base: Ledger, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
-        """Return what ``seek`` finds when all have ended."""
-        return self._look(base, len(self._moments), seek)
+    def last(self, base: Ledger) -> Ledger:
+        """Return the ledger when all have ended."""
+        return self._after(base, len(self._moments))
 
     def _look(self, base: Ledger, ended: int, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
+        ledger = self._after(base, ended)
+        found = seek(ledger)
+        if found is None:
+            return None
+        return Future(found, self._moments[ended - 1] if ended else None, ended, ledger)
+
+    def _after(self, base: Ledger, ended: int) -> Ledger:
         ledger = base.copy()
         rows, columns, amounts = self._counts.until(ended)
         np.add.at(ledger.counts, (rows, columns), amounts)
         for slot, returns in self._devices.items():
             rows, places, amounts = returns.until(ended)
             np.add.at(ledger.devices[slot].free, (rows, places), amounts)
-        found = seek(ledger)
-        if found is None:
-            return None
-        at = self._moments[ended - 1] if ended else None
-        return Future(found, None if at == _NEVER else at, ledger)
+        return ledger
 
     def _add(self, ledger: Ledger, number: int, session: PlacedSession) -> None:
         for kernel in session.kernels:

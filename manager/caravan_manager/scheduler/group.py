@@ -11,9 +11,9 @@ from caravan_common.states import ClusterMode
 from caravan_manager.scheduler.demand import amount_of, demand_of
 from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
-from caravan_manager.scheduler.futures import Futures
+from caravan_manager.scheduler.futures import Futures, expected_ends
 from caravan_manager.scheduler.ledger import Ledger
-from caravan_manager.scheduler.preemption import choose_victims
+from caravan_manager.scheduler.preemption import Wish, choose_victims
 from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation, Taken
 from caravan_manager.scheduler.seats import seats_of
 from caravan_manager.scheduler.selectors.first_fit import FirstFit
@@ -66,7 +66,7 @@ class GroupPass:
         self._selector = selector
         self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
         self._now = taken_at
-        self._futures: Futures | None = None
+        self._futures: dict[frozenset[str], Futures] = {}
         self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
         self._preemption = preemption
@@ -91,7 +91,7 @@ class GroupPass:
             self._keeper.mark_used(part.row for part in taken)
             placement = self._placement(session, parts, taken)
             self._begun.append(session.placed(placement.seats, self._now, LONGEST_START))
-            self._futures = None
+            self._futures.clear()
             return placement
         reason = self._reason(parts)
         if reason.obstacle is Obstacle.NO_ROOM:
@@ -187,22 +187,31 @@ class GroupPass:
 
     def _preempt(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Choose who is to end for the session, unless there will be room when those have ended that do already."""
-        if self._preemption is None or self._fits_after(parts, ()):
+        if self._preemption is None or self._fits_after(parts):
             return
         ending = {one.id for one in self._ending}
         others = [one for one in self._placed if one.id not in ending]
-        victims = choose_victims(
-            session, others, self._preemption, self._now, self._capacity(), lambda ends: self._fits_after(parts, ends)
-        )
+        wish = Wish(session, lambda ends: self._makes_room(parts, ends), len(parts) > 1)
+        victims = choose_victims(wish, others, self._preemption, self._now, self._capacity())
         if victims:
             self._ending += [replace(victim, is_ending=True) for victim in victims]
-            self._futures = None
-            self.preemptions += [Preemption(one.id, self._preemption.mode, session.id) for one in victims]
+            self._futures.clear()
+            mode = self._preemption.mode
+            self.preemptions += [Preemption(one.id, mode, session.id, one.attempt) for one in victims]
 
-    def _fits_after(self, parts: Sequence[_Part], ends: Sequence[PlacedSession]) -> bool:
-        """Say whether there is room for a session when these have ended, and those that do already."""
-        ended = Futures(self._empty, [*self._ending, *ends], self._now)
-        return ended.after_all(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts)) is not None
+    def _fits_after(self, parts: Sequence[_Part]) -> bool:
+        """Say whether there is room for a session when those have ended that do already."""
+        return self._makes_room(parts, ()) is not None
+
+    def _makes_room(self, parts: Sequence[_Part], ends: Sequence[PlacedSession]) -> tuple[int, set[str]] | None:
+        """Say how many of the sessions, the first ones, must end beside those that do already, and on which nodes."""
+        in_turn = Futures(self._empty, [(self._now, one) for one in ends])
+        base = self._left_beside_reservations()
+        gone = Futures(self._empty, [(self._now, one) for one in self._ending])
+        future = in_turn.first(gone.last(base), lambda ledger: self._seek(ledger, parts))
+        if future is None:
+            return None
+        return future.ended, {self._empty.names[part.row] for part in future.found}
 
     def _capacity(self) -> dict[str, float]:
         """Return what the nodes have in all, of each slot in the units of the ledger."""
@@ -212,17 +221,23 @@ class GroupPass:
 
     def _reserve(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""
-        if self._futures is None:
-            ending = {one.id: one for one in self._ending}
-            held = [*self._placed, *self._others, *self._begun]
-            self._futures = Futures(self._empty, [ending.get(one.id, one) for one in held], self._now)
-        future = self._futures.first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
+        futures = self._futures_for(parts)
+        future = futures.first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
         if future is None:
             return
-        self._keeper.reserve(Reservation.of(session.id, future.at, future.found, future.ledger))
+        self._keeper.reserve(Reservation.of(session.id, self._now, future.at, future.found, future.ledger))
         self._finder = self._find_in(self._keeper.open)
         names = tuple(self._empty.names[part.row] for part in future.found)
         self.reserved.append(Reserved(session.id, names, future.at))
+
+    def _futures_for(self, parts: Sequence[_Part]) -> Futures:
+        """Return the ends to come; of sessions of unknown end only those that hold what the session waits for."""
+        slots = frozenset(device.slot for _, eligible in parts for device in eligible.demand.devices)
+        if (known := self._futures.get(slots)) is None:
+            ending = {one.id: one for one in self._ending}
+            held = [ending.get(one.id, one) for one in (*self._placed, *self._others, *self._begun)]
+            known = self._futures[slots] = Futures(self._empty, expected_ends(held, self._now, slots))
+        return known
 
     def _left_beside_reservations(self) -> Ledger:
         """Return what is left now when all for whom room is kept had it already; less than nothing, as a rule."""

@@ -72,6 +72,7 @@ class GuardedSelector:
         self._report(Trouble(self._name, why))
         self._trusted = True
         self._selector = self._default(self._room)
+        self._room.left.changes += range(len(self._room.left.names))  # the plugin's scores are not to be compared
         return self._selector
 
 

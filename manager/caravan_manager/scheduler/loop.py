@@ -5,6 +5,7 @@ may die between any two statements, and the next pass goes on from the record.
 """
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,10 +38,11 @@ from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
-from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Preemption, PreemptionMode, Wait
+from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Plan, Preemption, PreemptionMode, Wait
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions.model import Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
+from caravan_manager.sessions.queue import QueuedSession
 from caravan_manager.sessions.restarts import Restarts
 
 log = structlog.get_logger()
@@ -48,6 +50,8 @@ log = structlog.get_logger()
 ALIVE = NodeStatus.ALIVE.value
 PLAN_LIFETIME = timedelta(seconds=5)
 """How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
+FIRST_TURN = timedelta(minutes=2)
+"""How long a session goes before others of its priority when others are ended for it: their containers take a while."""
 STOP_AGAIN_SECONDS = 15
 """How long a stopped job may take before the stop is repeated."""
 DRAIN_SECONDS = 3
@@ -183,7 +187,7 @@ class Scheduler:
             if self._is_too_old(began):
                 break
             await self._record_preemption(preemption)
-        await self._tell_waits(pending, decided.waits)
+        await self._tell_waits(pending, decided)
 
     def _is_too_old(self, began: datetime) -> bool:
         """Say whether another process may lead by now and have made a plan of its own."""
@@ -210,20 +214,28 @@ class Scheduler:
         metrics.PREEMPTIONS.labels(preemption.mode.value).inc()
         log.info("session.preempted", session=str(preemption.victim), by=str(preemption.session))
         with PREEMPT:
-            await self._moves.apply(preemption.victim, lambda s, now: s.preempted(preemption.session, again, now))
+            await self._moves.apply(
+                preemption.victim, lambda s, now: s.preempted(preemption.session, again, preemption.attempt, now)
+            )
 
-    async def _tell_waits(self, pending: Waiting, waits: tuple[Wait, ...]) -> None:
+    async def _tell_waits(self, pending: Waiting, decided: Plan) -> None:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
-        told = {wait.session: _told_as(wait) for wait in waits}
-        news = [wait for wait in waits if self._told.get(wait.session) != told[wait.session]]
-        for wait in news:
-            metrics.WAITS.labels(wait.obstacle.value).inc()
         now = self._moves.clock()
-        waiting = [pending[wait.session].waiting(status_info(wait), checks_of(wait), now) for wait in news]
-        if waiting:
+        victims: defaultdict[UUID, list[UUID]] = defaultdict(list)
+        for preemption in decided.preemptions:
+            victims[preemption.session].append(preemption.victim)
+        told = {wait.session: _told_as(wait) for wait in decided.waits}
+        news: list[QueuedSession] = []
+        for wait in decided.waits:
+            if self._told.get(wait.session) != told[wait.session] or wait.session in victims:
+                metrics.WAITS.labels(wait.obstacle.value).inc()
+                waiting = pending[wait.session].waiting(status_info(wait), checks_of(wait), now)
+                ended = victims.get(wait.session)
+                news.append(waiting.promised(ended, now + FIRST_TURN) if ended else waiting)
+        if news:
             with WAITS:
                 async with self._begin() as tx:
-                    await sessions.save_waits(tx, waiting)
+                    await sessions.save_waits(tx, news)
         self._told = told
 
     async def _launch(self) -> None:

@@ -116,19 +116,27 @@ class _Pass:
         sequencer = self._sequencer(group)
         capacity, now = capacity_of(node.capacity for node in nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):
-            usage = Usage(capacity, now, self._past.get(group.name, Past()))
-            turns = sequencer.turns(list(band), usage, group.options)
+            promised, rest = self._with_a_promise(band)
+            for one in promised:
+                self._turn(one, room, now)
+            turns = sequencer.turns(rest, Usage(capacity, now, self._past.get(group.name, Past())), group.options)
             session = next(turns, None)
             while session is not None:
-                started = self._turn(session, room)
-                if started:
-                    add_up(now[session.tenant.user], session.slots)
-                session = _next(turns, started)
+                session = _next(turns, self._turn(session, room, now))
         self.reserved += room.reserved
         self.preemptions += room.preemptions
 
-    def _turn(self, session: PendingSession, room: GroupPass) -> bool:
-        """Start a session, or say why it waits."""
+    def _with_a_promise(self, band: Iterable[PendingSession]) -> tuple[list[PendingSession], list[PendingSession]]:
+        """Return the sessions for which others were ended, and the rest."""
+        first: list[PendingSession] = []
+        others: list[PendingSession] = []
+        for session in band:
+            has_promise = session.first_until is not None and self._snapshot.taken_at < session.first_until
+            (first if has_promise else others).append(session)
+        return sorted(first, key=lambda s: s.sequence), others
+
+    def _turn(self, session: PendingSession, room: GroupPass, now: defaultdict[UUID, dict[str, float]]) -> bool:
+        """Start a session, and add it to what its user has now, or say why it waits."""
         if failed := self._failed_checks(session):
             self.waits.append(Wait(session.id, failed))
             return False
@@ -138,6 +146,7 @@ class _Pass:
             return False
         self.placements.append(outcome)
         self._accounts.count(session, 1)
+        add_up(now[session.tenant.user], session.slots)
         return True
 
     def _failed_checks(self, session: PendingSession) -> tuple[Reason, ...]:

@@ -4,9 +4,9 @@ A scaling group's rules say whether at all (off by default), who may be taken an
 make room, none is taken that need not be.
 """
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,37 +14,77 @@ from caravan_common.states import SessionType
 from caravan_manager.scheduler.snapshot import PreemptionOrder, PreemptionRules, VictimScope
 from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
-MOST_CANDIDATES = 256
-"""How many sessions are looked at."""
-Fits = Callable[[Sequence[PlacedSession]], bool]
-"""Says whether there is room when so many sessions have ended."""
+MOST_SPARED = 64
+"""Of how many of those that would make room it is asked whether they are needed."""
+MOST_NODES = 32
+"""How many nodes are compared; those with the cheapest session first."""
+ADDITIVE = frozenset({PreemptionOrder.LEAST_WORK, PreemptionOrder.SMALLEST_RESOURCES})
+"""Orders by what is lost: two small losses may be more than one large one."""
+Makes = Callable[[Sequence[PlacedSession]], tuple[int, Collection[str]] | None]
+"""Says how many of some sessions, the first ones, must end to make room, and on which nodes; None if all do not."""
+_Cost = tuple[int, float]
+"""A priority, and what is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A session, and what would make room for it."""
+
+    session: PendingSession
+    makes_room: Makes
+    is_gang: bool
 
 
 def choose_victims(
-    session: PendingSession,
-    placed: Sequence[PlacedSession],
-    rules: PreemptionRules,
-    now: datetime,
-    capacity: Mapping[str, float],
-    fits: Fits,
+    wish: Wish, placed: Sequence[PlacedSession], rules: PreemptionRules, now: datetime, capacity: Mapping[str, float]
 ) -> tuple[PlacedSession, ...]:
     """Return the sessions to end, none when that would not make room. ``capacity`` is the scaling group's."""
-    allowed = [one for one in placed if _may_be_taken(one, session, rules, now)]
-    ordered = sorted(allowed, key=_key(rules.order, allowed, now, capacity))[:MOST_CANDIDATES]
-    if not ordered or not fits(ordered):
-        return ()
-    enough = bisect_left(range(1, len(ordered) + 1), True, key=lambda count: fits(ordered[:count])) + 1
-    victims = ordered[:enough]
-    for spared in reversed(victims[:-1]):
+    allowed = [one for one in placed if _may_be_taken(one, wish.session, rules, now)]
+    cost = _costs(rules.order, allowed, now, capacity)
+    ordered = sorted(allowed, key=lambda one: (cost[one.id], one.id))
+    best = _needed(wish, ordered)
+    if rules.order not in ADDITIVE or wish.is_gang or len(best) < 2:
+        return tuple(best)
+    for candidates in _by_node(ordered)[:MOST_NODES]:
+        if cost[candidates[0].id] >= _loss(best, cost):
+            break
+        here = _needed(wish, candidates)
+        if here and _loss(here, cost) < _loss(best, cost):
+            best = here
+    return tuple(best)
+
+
+def _needed(wish: Wish, ordered: Sequence[PlacedSession]) -> list[PlacedSession]:
+    """Return those of the sessions that make room together and not without one of them, the cheap ones if possible."""
+    found = wish.makes_room(ordered)
+    if found is None:
+        return []
+    count, nodes = found
+    victims = [one for one in ordered[:count] if any(kernel.node in nodes for kernel in one.kernels)]
+    for spared in victims[-2 : -2 - MOST_SPARED : -1]:
         without = [one for one in victims if one is not spared]
-        if fits(without):
+        if wish.makes_room(without) is not None:
             victims = without
-    return tuple(victims)
+    return victims
+
+
+def _by_node(ordered: Sequence[PlacedSession]) -> list[list[PlacedSession]]:
+    """Return the sessions of each node; the node of the first session comes first."""
+    of_node: dict[str, list[PlacedSession]] = {}
+    for one in ordered:
+        for node in sorted({kernel.node for kernel in one.kernels}):
+            of_node.setdefault(node, []).append(one)
+    return list(of_node.values())
+
+
+def _loss(victims: Sequence[PlacedSession], cost: Mapping[UUID, _Cost]) -> _Cost:
+    return max(cost[one.id][0] for one in victims), sum(cost[one.id][1] for one in victims)
 
 
 def _may_be_taken(one: PlacedSession, session: PendingSession, rules: PreemptionRules, now: datetime) -> bool:
     return (
         not one.is_ending
+        and not one.is_unsettled
         and one.type is not SessionType.SYSTEM
         and one.priority <= rules.preemptible_priority
         and one.priority < session.priority
@@ -63,9 +103,9 @@ def _is_in_scope(one: PlacedSession, session: PendingSession, scope: VictimScope
     }[scope]
 
 
-def _key(
+def _costs(
     order: PreemptionOrder, placed: Sequence[PlacedSession], now: datetime, capacity: Mapping[str, float]
-) -> Callable[[PlacedSession], tuple[int, float, UUID]]:
+) -> dict[UUID, _Cost]:
     """Return what victims are ordered by: the first one is ended before the others; priorities come first."""
     of_user = Counter(one.tenant.user for one in placed)
 
@@ -83,4 +123,4 @@ def _key(
             PreemptionOrder.SMALLEST_RESOURCES: share(one),
         }[order]
 
-    return lambda one: (one.priority, cost(one), one.id)
+    return {one.id: (one.priority, cost(one)) for one in placed}

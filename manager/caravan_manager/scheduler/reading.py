@@ -48,7 +48,7 @@ async def read_snapshot(
     Without a reader of the past nobody had anything lately. ``drafted`` is a session that was not submitted: in the
     snapshot it is the last of those that wait.
     """
-    waiting = {queued.id: queued for queued in await survey.list_queue(tx)}
+    waiting = {queued.id: queued for queued in await survey.list_queue(tx, now)}
     if not waiting and drafted is None:
         return {}, Snapshot(now, (), ())
     parents = await sessions.list_parents(tx, list(waiting))

@@ -6,7 +6,7 @@ these nodes too: if they end before that moment, or if there is room for them be
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -16,6 +16,12 @@ from caravan_manager.scheduler.ledger import Ledger, Pick
 
 DEPTH = 4
 """How many sessions of a scaling group have room kept for them; those behind them only wait."""
+SHORT = timedelta(minutes=30)
+"""By how much a session may be put off of which nobody knows when it starts, because others end who knows when.
+
+Those that end so soon may use what is kept for it. They put it off once at most: when the last one of unknown end is
+gone, it is known when the room is free, and nobody passes any more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +41,24 @@ class Reservation:
     """
 
     session: UUID
+    made_at: datetime
     starts_at: datetime | None
     taken: tuple[Taken, ...]
     rows: dict[int, int]
     then: Ledger
 
     @classmethod
-    def of(cls, session: UUID, starts_at: datetime | None, taken: Sequence[Taken], then: Ledger) -> "Reservation":
+    def of(
+        cls, session: UUID, made_at: datetime, starts_at: datetime | None, taken: Sequence[Taken], then: Ledger
+    ) -> "Reservation":
         """Return the reservation of what a session takes of the ledger as it will be ``then``, itself included."""
         rows = sorted({part.row for part in taken})
         here = then.part(np.array(rows))
-        return cls(session, starts_at, tuple(taken), {row: place for place, row in enumerate(rows)}, here)
+        return cls(session, made_at, starts_at, tuple(taken), {row: place for place, row in enumerate(rows)}, here)
 
     def binds(self, ends_at: datetime | None) -> bool:
         """Say whether a session that ends then, if anybody knows, must leave the room."""
-        return self.starts_at is None or ends_at is None or ends_at > self.starts_at
+        return ends_at is None or ends_at > (self.starts_at or self.made_at + SHORT)
 
 
 class Keeper:

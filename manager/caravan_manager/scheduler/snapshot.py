@@ -129,6 +129,8 @@ class Preemption:
     victim: UUID
     mode: PreemptionMode
     session: UUID
+    attempt: int = 1
+    """Which attempt of the victim is meant."""
 
 
 class Obstacle(StrEnum):

@@ -52,6 +52,8 @@ GANG = "gang"
 """Where in ``status_data`` stands which ranks a gang lost."""
 PREEMPTED = "preempted"
 """Where in ``status_data`` stands for whom a session was ended, and whether it is to run again."""
+VICTIMS = "victims"
+"""Where in a waiting session's ``status_data`` stands who was ended for it, and until when it goes first."""
 MAX_REPLACED = 64
 """How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 
@@ -475,12 +477,13 @@ class Session:
         session = self if self.status is SessionStatus.TERMINATING else self._with_failure()
         return session._with_kernels(SessionStatus.TERMINATED, now)._over(info, now)
 
-    def preempted(self, by: UUID, again: bool, now: datetime) -> "Session":
+    def preempted(self, by: UUID, again: bool, attempt: int, now: datetime) -> "Session":
         """Return the session that is to end so that another one starts; with ``again`` it is queued when it has ended.
 
-        One that ends already, or whose containers are being replaced, stays as it is.
+        One that ends already or was placed anew, or whose containers are being replaced, stays as it is.
         """
-        if self.status not in ON_NODES - {SessionStatus.TERMINATING, SessionStatus.RESTARTING} or self.is_broken:
+        can_end = self.status in ON_NODES - {SessionStatus.TERMINATING, SessionStatus.RESTARTING} and not self.is_broken
+        if not can_end or self.attempt != attempt:
             return self
         data = self.status_data | {PREEMPTED: {"by": str(by), "again": again}}
         return replace(self, status_data=data).destroyed("preempted", now)

@@ -11,7 +11,7 @@ from uuid import UUID
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionType
 from caravan_manager.quotas.model import Holder, Tenant
-from caravan_manager.sessions.model import Checks, HeldDevice, Parent, Seat, Session, checked
+from caravan_manager.sessions.model import VICTIMS, Checks, HeldDevice, Parent, Seat, Session, checked
 
 LAST = 2**62
 """The sequence of a session that was not submitted: behind all that were."""
@@ -55,6 +55,8 @@ class PendingSession:
     starts_at: datetime | None = None
     time_limit: timedelta | None = None
     parents: tuple[Parent, ...] = ()
+    first_until: datetime | None = None
+    """Until then it goes before others of its priority: sessions were ended for it."""
 
     @property
     def slots(self) -> ResourceSlots:
@@ -113,6 +115,10 @@ class PlacedSession:
     ends_at: datetime | None = None
     is_ending: bool = False
     """Whether its end has begun: what it holds is free soon."""
+    is_unsettled: bool = False
+    """Whether it is between two containers, or a gang that is taken down: it cannot be ended for another one now."""
+    attempt: int = 1
+    """Which of its attempts holds the nodes."""
 
     @property
     def slots(self) -> ResourceSlots:
@@ -152,6 +158,11 @@ class QueuedSession:
     def waiting(self, info: str, checks: Checks, now: datetime) -> "QueuedSession":
         """Return the session with the reasons why it still waits, where clients of Backend.AI look for them."""
         return replace(self, status_info=info, status_data=checked(self.status_data, checks, now))
+
+    def promised(self, victims: Sequence[UUID], until: datetime) -> "QueuedSession":
+        """Return the session for which others are being ended: until then it goes first."""
+        told = {"sessions": [str(victim) for victim in victims], "until": until.isoformat()}
+        return replace(self, status_data=self.status_data | {VICTIMS: told})
 
 
 @dataclass(frozen=True, slots=True)

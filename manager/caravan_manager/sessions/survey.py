@@ -5,19 +5,20 @@ from datetime import datetime, timedelta
 from math import log
 from uuid import UUID
 
-from sqlalchemy import JSON, ColumnElement, Double, func, literal, select, true
+from sqlalchemy import JSON, ColumnElement, Double, false, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, aggregate_order_by
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, NodeStatus, SessionStatus, SessionType
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import kernels, nodes, sessions, users
+from caravan_manager.db.tables import kernels, nodes, session_dependencies, sessions, users
 from caravan_manager.quotas.model import Tenant
 from caravan_manager.sessions.model import (
     BEFORE_RELEASE,
     DEAD,
     ON_NODES,
     STARTING,
+    VICTIMS,
     HeldDevice,
     SessionState,
     volume_of,
@@ -90,6 +91,8 @@ _PLACED = (
         sessions.c.domain_name,
         sessions.c.project_id,
         sessions.c.status,
+        sessions.c.attempt,
+        sessions.c.cluster_size,
         sessions.c.scheduled_at,
         sessions.c.deadline,
         sessions.c.batch_timeout_seconds,
@@ -100,10 +103,29 @@ _PLACED = (
 )
 
 
-async def list_queue(tx: Transaction, limit: int = LONGEST_QUEUE) -> list[QueuedSession]:
-    """Return the pending sessions: high priorities first, then in the order in which they were submitted."""
-    wanted = _QUEUED.order_by(sessions.c.priority.desc(), sessions.c.sequence).limit(limit)
-    return [_queued(row) for row in await tx.execute(wanted)]
+async def list_queue(tx: Transaction, now: datetime, limit: int = LONGEST_QUEUE) -> list[QueuedSession]:
+    """Return the pending sessions: high priorities first, then in the order in which they were submitted.
+
+    Of more than ``limit`` those are left out that wait for their time or for other sessions, and then those of users
+    who have more than a tenth of it in the queue: nobody's sleeping or endless list hides what could start.
+    """
+    parents = sessions.alias("parents")
+    unfinished = (
+        select(session_dependencies.c.session_id)
+        .join(parents, parents.c.id == session_dependencies.c.depends_on)
+        .where(session_dependencies.c.session_id == sessions.c.id, parents.c.status.not_in([s.value for s in DEAD]))
+        .exists()
+    )
+    sleeps = or_(func.coalesce(sessions.c.starts_at > now, false()), unfinished)
+    order = (sessions.c.priority.desc(), sessions.c.sequence)
+    place = func.row_number().over(partition_by=(sleeps, sessions.c.user_id), order_by=order)
+    looked_at = (
+        select(sessions.c.id)
+        .where(sessions.c.status == SessionStatus.PENDING.value)
+        .order_by(sleeps, place > max(1, limit // 10), *order)
+        .limit(limit)
+    )
+    return [_queued(row) for row in await tx.execute(_QUEUED.where(sessions.c.id.in_(looked_at)).order_by(*order))]
 
 
 async def list_placed(tx: Transaction, limit: int = MANY) -> list[PlacedSession]:
@@ -195,7 +217,7 @@ async def list_ids_named(tx: Transaction, name: str, limit: int = 10) -> list[UU
 
 
 def _queued(row: AnyRow) -> QueuedSession:
-    limit = row.batch_timeout_seconds
+    limit, promise = row.batch_timeout_seconds, row.status_data.get(VICTIMS)
     session = PendingSession(
         id=row.id,
         sequence=row.sequence,
@@ -210,6 +232,7 @@ def _queued(row: AnyRow) -> QueuedSession:
         volumes=frozenset(volume_of(host) for host in row.hosts),
         starts_at=row.starts_at,
         time_limit=None if limit is None else timedelta(seconds=limit),
+        first_until=None if promise is None else datetime.fromisoformat(promise["until"]),
     )
     return QueuedSession(session, row.status_info, row.status_data)
 
@@ -217,6 +240,7 @@ def _queued(row: AnyRow) -> QueuedSession:
 def _placed(row: AnyRow) -> PlacedSession:
     limit = row.batch_timeout_seconds
     latest = None if limit is None else row.scheduled_at + timedelta(seconds=limit) + LONGEST_START
+    lost_a_rank = row.status == SessionStatus.SCHEDULED.value and len(row.members or ()) < row.cluster_size
     return PlacedSession(
         id=row.id,
         priority=row.priority,
@@ -230,6 +254,8 @@ def _placed(row: AnyRow) -> PlacedSession:
         ),
         ends_at=row.deadline or latest,
         is_ending=row.status == SessionStatus.TERMINATING.value,
+        is_unsettled=row.status == SessionStatus.RESTARTING.value or lost_a_rank,
+        attempt=row.attempt,
     )
 
 

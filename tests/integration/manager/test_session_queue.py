@@ -27,7 +27,8 @@ from caravan_manager.db.tables import (
     sessions,
 )
 from caravan_manager.people.model import Principal, UserRole
-from caravan_manager.sessions import repository
+from caravan_manager.scheduler.loop import FIRST_TURN
+from caravan_manager.sessions import repository, survey
 from caravan_manager.sessions.model import Session, SessionNotFoundError
 
 OTHER_URL = "http://127.0.0.1:6012"
@@ -414,8 +415,16 @@ async def test_a_session_of_high_priority_ends_others_where_the_scaling_group_al
     await manager.schedule()
     ending = await manager.session(unimportant.id)
     assert (ending.status, ending.status_info) == (SessionStatus.TERMINATING, "preempted")
-    assert (await manager.session(urgent.id)).status is SessionStatus.PENDING
+    waiting = await manager.session(urgent.id)
+    assert waiting.status is SessionStatus.PENDING
+    until = (manager.clock() + FIRST_TURN).isoformat()
+    assert waiting.status_data["victims"] == {"sessions": [str(unimportant.id)], "until": until}
+    async with manager.begin() as tx:
+        assert [q.session.first_until for q in await survey.list_queue(tx, manager.clock())] == [
+            manager.clock() + FIRST_TURN
+        ]
     await manager.schedule()
+    assert (await manager.session(urgent.id)).status_data["victims"]["until"] == until
     await ended(manager, unimportant.id, 143)
     await manager.schedule()
     assert (await manager.session(urgent.id)).status is SessionStatus.PREPARING

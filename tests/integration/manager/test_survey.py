@@ -62,7 +62,7 @@ async def test_the_queue_tells_what_a_place_depends_on(manager: Manager, seed: S
     mounts = (mount("local:volume1"), mount("local:volume2"), mount("local:volume1"))
     session = await add(manager.begin, seed, mounts=mounts, cluster_mode=ClusterMode.MULTI_NODE, priority=20)
     async with manager.begin() as tx:
-        found = await survey.list_queue(tx)
+        found = await survey.list_queue(tx, manager.clock())
     assert found[0] == queued(session, await sequence(manager.begin, session))
     assert found[0].session.sequence > found[1].session.sequence
 
@@ -70,8 +70,50 @@ async def test_the_queue_tells_what_a_place_depends_on(manager: Manager, seed: S
 async def test_however_long_the_queue_is_its_bound_hides_no_higher_priority(manager: Manager, seed: Seed) -> None:
     low, high, also_high = [await add(manager.begin, seed, priority=n) for n in (10, 30, 30)]
     async with manager.begin() as tx:
-        assert [s.id for s in await survey.list_queue(tx, 2)] == [high.id, also_high.id]
-        assert [s.id for s in await survey.list_queue(tx)] == [high.id, also_high.id, low.id]
+        assert [s.id for s in await survey.list_queue(tx, manager.clock(), 2)] == [high.id, also_high.id]
+        assert [s.id for s in await survey.list_queue(tx, manager.clock())] == [high.id, also_high.id, low.id]
+
+
+async def test_what_waits_for_its_time_or_for_other_sessions_hides_nothing_that_could_start(
+    manager: Manager, seed: Seed
+) -> None:
+    parent = await add(manager.begin, seed, priority=50)
+    child = replace(pending(1), name="child", user_id=seed.user.user_id, access_key=seed.user.access_key, priority=40)
+    child = replace(child, project_id=seed.project)
+    async with manager.begin() as tx:
+        await repository.add(tx, child, [parent.id])
+    later = await add(manager.begin, seed, priority=40, starts_at=manager.clock() + timedelta(hours=1))
+    due = await add(manager.begin, seed, priority=5, starts_at=manager.clock())
+    async with manager.begin() as tx:
+        assert [s.id for s in await survey.list_queue(tx, manager.clock(), 2)] == [parent.id, due.id]
+        assert len(await survey.list_queue(tx, manager.clock())) == 4
+    await manager.moves.apply(parent.id, lambda s, now: s.destroyed("user-requested", now))
+    async with manager.begin() as tx:  # it can never start, and is cancelled only if it is looked at
+        found = await survey.list_queue(tx, later.starts_at or manager.clock(), 2)
+    assert [s.id for s in found] == [child.id, later.id]
+
+
+async def test_nobodys_long_list_hides_the_sessions_of_others(manager: Manager, seed: Seed) -> None:
+    greedy = [await add(manager.begin, seed, priority=90) for _ in range(4)]
+    modest = await add(manager.begin, seed, priority=1, user_id=seed.admin.user_id, access_key=seed.admin.access_key)
+    async with manager.begin() as tx:
+        found = [s.id for s in await survey.list_queue(tx, manager.clock(), 3)]
+    assert found == [greedy[0].id, greedy[1].id, modest.id]
+
+
+async def test_what_holds_nodes_tells_which_attempt_and_whether_it_can_be_ended_now(
+    manager: Manager, seed: Seed, user: Principal
+) -> None:
+    await manager.add_node()
+    running = (await manager.service.create(user, request())).session
+    await manager.schedule()
+    await manager.started(running.id)
+    async with manager.begin() as tx:
+        (found,) = await survey.list_placed(tx)
+    assert (found.attempt, found.is_unsettled) == (1, False)
+    await manager.moves.apply(running.id, lambda s, now: s.restarting(now))
+    async with manager.begin() as tx:
+        assert [one.is_unsettled for one in await survey.list_placed(tx)] == [True]
 
 
 async def test_a_place_in_the_queue_is_the_order_of_submission_in_each_snapshot(manager: Manager, seed: Seed) -> None:

@@ -120,6 +120,29 @@ def test_a_selector_that_gets_it_wrong_is_answered_for_by_the_default(selector: 
     assert len(decided.troubles) == 1
 
 
+class FailsLater:
+    """Prefers the last node, once."""
+
+    def __init__(self, room: object) -> None:
+        self.asked = 0
+
+    def scores(self, demand: object, rows: Sequence[int], beside: object) -> object:
+        self.asked += 1
+        return [-float(row) for row in rows] if self.asked == 1 else 1 / 0
+
+    def ties(self, demand: object, rows: Sequence[int]) -> object:
+        return [0.0 for _ in rows]
+
+
+def test_what_a_selector_said_before_it_failed_is_not_compared_with_what_the_default_says() -> None:
+    found = find_plugins()
+    plugins = Plugins(found.sequencers, {**found.selectors, "wrong": FailsLater})
+    group = GroupView("default", selector="wrong")
+    nodes = node("a", cpu=4), node("b", cpu=64)
+    decided = plan(Snapshot(NOW, nodes, tuple(of(tenant(1), 1, 2)), (), (group,)), plugins)
+    assert [where[0][0] for where in seats(decided).values()] == ["b", "a"]
+
+
 def test_a_plugin_that_is_not_there_is_told_of() -> None:
     decided = decide((node("a"),), *of(tenant(1), 1), sequencer="nobody", selector="nothing")
     assert list(seats(decided)) == [1]

@@ -92,6 +92,36 @@ def test_a_gang_has_all_its_members_made_room_for() -> None:
     assert ended_for(gang, runs(8), runs(9, "b")) == [8, 9]
 
 
+def test_two_small_losses_that_are_more_than_one_are_not_preferred_to_it() -> None:
+    two = runs(11, cpu=2, minutes=20), runs(12, cpu=2, minutes=20)
+    assert ended_for(URGENT, *two, runs(9, "b", minutes=15)) == [9]
+    assert ended_for(URGENT, *two, runs(9, "b", minutes=25)) == [11, 12]
+
+
+def test_hundreds_of_cheap_sessions_where_they_do_not_help_hide_none_that_would() -> None:
+    nodes = (node("cheap", 400, 640), node("b", 4, 64, *gpus(1)))
+    cheap = [session(1000 + i, slots(1, 1), nodes=frozenset({"cheap"}), priority=0) for i in range(400)]
+    dear = session(9, slots(1, 1, cuda_shares=1), priority=5)
+    by_id = {one.id: one for one in (*cheap, dear)}
+    placed = tuple(started(p, by_id[p.session]) for p in decide(nodes, *cheap, dear).placements)
+    decided = decide(nodes, session(1, slots(1, 1, cuda_shares=1)), placed=placed, preemption=ANYBODY)
+    assert [one.victim.int for one in decided.preemptions] == [9]
+
+
+def test_one_between_two_containers_is_not_ended() -> None:
+    assert ended_for(URGENT, replace(runs(8), is_unsettled=True), runs(9, "b", priority=10)) == []
+
+
+@pytest.mark.parametrize("sequencer", ["fifo", "drf"])
+def test_one_for_which_others_were_ended_goes_before_others_of_its_priority(sequencer: str) -> None:
+    other = session(2, slots(4, 1), tenant=tenant(2))
+    wanted = replace(session(3, slots(4, 1), tenant=tenant(3)), first_until=NOW + timedelta(seconds=1))
+    placed = (runs(9, "b", tenant=tenant(3)),)
+    assert list(seats(decide(NODES, other, wanted, placed=placed, sequencer=sequencer))) == [3]
+    late = replace(wanted, first_until=NOW)
+    assert list(seats(decide(NODES, other, late, placed=placed, sequencer=sequencer))) == [2]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 10), st.integers(0, 12), st.booleans()), max_size=8),
     st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=2),

@@ -47,6 +47,12 @@ def test_room_is_kept_on_one_node_and_the_others_are_free() -> None:
     assert seats(decided)[2][0][0] != kept.nodes[0]
 
 
+def placed_on(nodes: tuple, *wishes: tuple[int, str, float, float | None]) -> tuple:
+    """Sessions that hold cpu of nodes: number, node, cpu, minutes."""
+    asked = [session(n, slots(cpu, 1), minutes=length, nodes=frozenset({on})) for n, on, cpu, length in wishes]
+    return begun(decide(nodes, *asked), *asked)
+
+
 def test_without_known_ends_the_oldest_are_taken_to_end_first_and_the_moment_is_open() -> None:
     nodes = (node("a", 4, 64), node("b", 4, 64))
     asked = session(8, slots(4, 1)), session(9, slots(4, 1))
@@ -54,6 +60,40 @@ def test_without_known_ends_the_oldest_are_taken_to_end_first_and_the_moment_is_
     placed = (old, replace(new, placed_at=new.placed_at + timedelta(seconds=1)))
     decided = decide(nodes, session(1, slots(4, 1)), placed=placed)
     assert (decided.reserved[0].nodes, decided.reserved[0].starts_at) == ((old.kernels[0].node,), None)
+
+
+def test_without_known_ends_room_is_kept_where_the_fewest_must_end() -> None:
+    nodes = (node("a", 4, 64), node("b", 4, 64))
+    placed = placed_on(nodes, (7, "a", 2, None), (8, "a", 2, None), (9, "b", 4, None))
+    oldest_on_a = tuple(replace(one, placed_at=one.placed_at - timedelta(hours=one.id.int < 9)) for one in placed)
+    assert decide(nodes, session(1, slots(4, 1)), placed=oldest_on_a).reserved[0].nodes == ("b",)
+
+
+def test_only_those_count_that_hold_the_devices_that_are_waited_for() -> None:
+    nodes = tuple(node(name, 64, 64, *gpus(2)) for name in ("a", "b"))
+    asked = [
+        session(2, slots(1, 1, cuda_shares=2), nodes=frozenset({"a"})),
+        *(session(n, slots(1, 1), nodes=frozenset({"a"})) for n in (3, 4, 5)),
+        *(session(n, slots(1, 1, cuda_shares=1), nodes=frozenset({"b"})) for n in (6, 7)),
+    ]
+    placed = begun(decide(nodes, *asked), *asked)
+    assert decide(nodes, session(1, slots(1, 1, cuda_shares=2)), placed=placed).reserved[0].nodes == ("a",)
+
+
+def test_short_ones_use_what_is_kept_while_nobody_knows_when_it_is_free_and_put_it_off_once() -> None:
+    nodes = (node("a", 4, 64),)
+    placed = placed_on(nodes, (9, "a", 3, None))
+    large = session(1, slots(4, 1))
+    arriving = session(2, slots(1, 1), minutes=20), session(3, slots(1, 1), minutes=21), session(4, slots(1, 1))
+    decided = decide(nodes, large, *arriving, placed=placed)
+    assert sorted(seats(decided)) == [2]
+    short = begun(decided, *arriving)
+    later = NOW + timedelta(minutes=5)  # the stranger is gone: now it is known when there is room
+    decided = decide(nodes, large, session(5, slots(1, 1), minutes=20), placed=short, at=later)
+    assert seats(decided) == {}
+    assert decided.reserved[0].starts_at == short[0].ends_at
+    decided = decide(nodes, large, session(5, slots(1, 1), minutes=20), at=short[0].ends_at)
+    assert list(seats(decided)) == [1]
 
 
 def test_a_gang_keeps_room_for_all_its_members_and_holds_none() -> None:

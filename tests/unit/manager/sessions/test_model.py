@@ -277,7 +277,7 @@ def test_a_session_can_be_restarted_any_number_of_times_and_remembers_the_last_c
 
 
 def test_a_preempted_session_ends_and_says_for_whom() -> None:
-    session = running(pending()).preempted(UUID(int=9), False, LATER)
+    session = running(pending()).preempted(UUID(int=9), False, 1, LATER)
     assert (session.status, session.status_info) == (SessionStatus.TERMINATING, "preempted")
     assert session.status_data["preempted"] == {"by": str(UUID(int=9)), "again": False}
     over = session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER)
@@ -286,7 +286,7 @@ def test_a_preempted_session_ends_and_says_for_whom() -> None:
 
 @pytest.mark.parametrize("how", ["told", "vanished"])
 def test_one_that_is_to_run_again_is_queued_when_it_has_ended_with_new_kernels(how: str) -> None:
-    before = running(pending()).preempted(UUID(int=9), True, LATER)
+    before = running(pending()).preempted(UUID(int=9), True, 1, LATER)
     main = before.main_kernel.id
     after = (
         before.vanished("lost", LATER) if how == "vanished" else before.kernel_terminated(main, 143, "stopped", LATER)
@@ -301,12 +301,14 @@ def test_one_that_is_to_run_again_is_queued_when_it_has_ended_with_new_kernels(h
 
 
 def test_one_that_its_user_destroys_meanwhile_is_not_queued_again() -> None:
-    session = running(pending()).preempted(UUID(int=9), True, LATER).destroyed("user-requested", LATER)
+    session = running(pending()).preempted(UUID(int=9), True, 1, LATER).destroyed("user-requested", LATER)
     assert session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER).status is SessionStatus.TERMINATED
 
 
 def test_only_what_holds_nodes_and_does_not_end_is_preempted() -> None:
     waiting = pending()
-    assert waiting.preempted(UUID(int=9), True, LATER) == waiting
+    assert waiting.preempted(UUID(int=9), True, 1, LATER) == waiting
     ending = running(pending()).destroyed("user-requested", LATER)
-    assert ending.preempted(UUID(int=9), True, LATER) == ending
+    assert ending.preempted(UUID(int=9), True, 1, LATER) == ending
+    anew = running(pending())
+    assert anew.preempted(UUID(int=9), True, anew.attempt - 1, LATER) == anew
