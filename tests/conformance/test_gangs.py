@@ -66,7 +66,7 @@ def test_two_ranks_begin_when_both_are_up_and_find_each_other(
     user: User, image: str, gangs: None, leftovers: Leftovers, tmp_path: Any
 ) -> None:
     (tmp_path / "boot.sh").write_text(SUB)
-    options = ["--bootstrap-script", str(tmp_path / "boot.sh"), "--cluster-mode", "single-node", "--name", "pair"]
+    options = ["--bootstrap-script", str(tmp_path / "boot.sh"), "--name", "pair"]
     user.must(*GANG, *options, "--startup-command", f"exec python3 -c '{TOGETHER}'", image)
     ended = user.until("pair", "TERMINATED", "ERROR")
     assert (ended["status"], ended["result"]) == ("TERMINATED", "SUCCESS"), ended

@@ -78,6 +78,14 @@ async def test_a_job_that_cannot_be_is_refused(nomad: Nomad) -> None:
         await nomad.register(job)
 
 
+async def test_a_job_without_allocations_has_no_ports(nomad: Nomad) -> None:
+    job = _job()
+    await nomad.register(job)
+    assert await nomad.ports(job["ID"]) == {}
+    assert await nomad.ports(job_id(uuid4())) == {}
+    await nomad.stop(job["ID"])
+
+
 @pytest.mark.stack
 def test_the_golden_skeleton_is_what_nomad_makes_of_the_hcl(stack: Stack) -> None:
     hcl = REPOSITORY / "jobs/session/session.nomad.hcl"

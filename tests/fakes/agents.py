@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from caravan_common.errors import UnavailableError
-from caravan_common.wire.agent import KernelList, KernelSpec, KernelState
+from caravan_common.wire.agent import KernelList, KernelSpec, KernelState, Release
 from caravan_manager.nodes.agents import LogNotFoundError, SpecRefusedError
 
 
@@ -16,6 +16,8 @@ class FakeAgents:
     running: dict[UUID, str] = field(default_factory=dict)
     """Which container of a kernel runs; a kernel that is not here is prepared."""
     released: list[tuple[str, UUID]] = field(default_factory=list)
+    told: dict[UUID, Release] = field(default_factory=dict)
+    """What kernels learned as they began."""
     saved_logs: dict[UUID, bytes] = field(default_factory=dict)
     silent: bool = False
     refusal: str | None = None
@@ -26,8 +28,9 @@ class FakeAgents:
             raise SpecRefusedError(self.refusal)
         self.specs[url, spec.kernel] = spec
 
-    async def release(self, url: str, kernel: UUID) -> None:
+    async def release(self, url: str, kernel: UUID, told: Release) -> None:
         self._answer()
+        self.told[kernel] = told
         self.released.append((url, kernel))
 
     async def forget(self, url: str, kernel: UUID) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from caravan_common.errors import UnavailableError
 from caravan_common.nomad.client import Job, JobRefusedError, JobState
 from caravan_common.nomad.events import AllocationEnded
+from caravan_common.nomad.ports import Ports, PublishedPort
+
+FIRST_PORT = 20000
 
 
 @dataclass
@@ -38,6 +41,21 @@ class FakeNomad:
     async def ended(self, job_id: str) -> list[AllocationEnded]:
         self._answer()
         return self.allocations.get(job_id, [])
+
+    async def ports(self, job_id: str) -> Ports:
+        """Give every dynamic port that the job asked for, the same ones each time."""
+        self._answer()
+        wanted = next((job for job in reversed(self.registered) if job["ID"] == job_id), {"TaskGroups": ()})
+        groups = {group["Name"]: group["Networks"] or () for group in wanted["TaskGroups"]}
+        return {
+            name: {
+                port["Label"]: PublishedPort(f"10.0.0.{place}", FIRST_PORT + number)
+                for network in networks
+                for number, port in enumerate(network["DynamicPorts"])
+            }
+            for place, (name, networks) in enumerate(groups.items(), 1)
+            if networks
+        }
 
     async def list_jobs(self) -> list[JobState]:
         self._answer()

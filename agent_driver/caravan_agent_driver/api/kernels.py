@@ -13,7 +13,7 @@ from caravan_agent_driver.kernels.store import KernelStore
 from caravan_agent_driver.kernels.watcher import Watcher
 from caravan_common.errors import InvalidParametersError, NotFoundError
 from caravan_common.http import counted, json_response, problems
-from caravan_common.wire.agent import KernelList, KernelSpec
+from caravan_common.wire.agent import KernelList, KernelSpec, Release
 
 STORE = web.AppKey("store", KernelStore)
 PREPARATION = web.AppKey("preparation", Preparation)
@@ -63,7 +63,8 @@ def _seconds(text: str) -> float:
 
 @routes.post(f"/kernels/{KERNEL}/release")
 async def release_kernel(request: web.Request) -> web.Response:
-    await request.app[PREPARATION].release(kernel_of(request))
+    told = Release.model_validate_json(await request.read() or b"{}")
+    await request.app[PREPARATION].release(kernel_of(request), told)
     return web.Response(status=204)
 
 

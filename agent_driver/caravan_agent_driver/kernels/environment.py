@@ -1,7 +1,8 @@
 """What a kernel's configuration files say: environ.txt, environ.d, resource.txt, and the user's scripts. Pure.
 
 environ.txt is Backend.AI's form, one NAME=VALUE a line. A value with a line break cannot be told apart there, so it
-lies alone in environ.d/NAME; together they are the whole environment, and the entrypoint reads both.
+lies alone in environ.d/NAME, and so does one that is known only as a kernel of several begins; together they are the
+whole environment, the entrypoint reads both, and environ.d has the last word.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from caravan_agent_driver.devices.grants import Grant
 from caravan_agent_driver.mounts.bind import outside_home
 from caravan_common.errors import InvalidParametersError
-from caravan_common.wire.agent import KernelSpec
+from caravan_common.wire.agent import KernelSpec, Release
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 LARGEST_VARIABLE = 128 * 1024 - 1
@@ -82,4 +83,13 @@ def configuration_files(spec: KernelSpec, granted: Grant, uid: int, gid: int) ->
         files["startup.sh"] = spec.startup_command.encode()
     if spec.bootstrap_script is not None:
         files["bootstrap.sh"] = spec.bootstrap_script.encode()
+    return files
+
+
+def release_files(told: Release) -> dict[str, bytes]:
+    """Return what a kernel of several finds in /home/config as it begins; port-mapping.json in Backend.AI's form."""
+    files = {f"environ.d/{name}": value.encode() for name, value in told.environ.items()}
+    if told.ssh:
+        mapping = {name: (there.host, there.port) for name, there in told.ssh.items()}
+        files["ssh/port-mapping.json"] = json.dumps(mapping).encode()
     return files

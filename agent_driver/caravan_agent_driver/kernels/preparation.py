@@ -16,6 +16,7 @@ from caravan_agent_driver.kernels.environment import (
     check_environment,
     complete_environment,
     configuration_files,
+    release_files,
 )
 from caravan_agent_driver.kernels.model import Kernel, Phase
 from caravan_agent_driver.kernels.scratch import Scratch
@@ -27,7 +28,7 @@ from caravan_agent_driver.outages import may_pass
 from caravan_agent_driver.tasks import Background
 from caravan_common.errors import CaravanError, ConflictError, InvalidParametersError, UnavailableError
 from caravan_common.failpoints import FailpointPair
-from caravan_common.wire.agent import KernelSpec, Mount
+from caravan_common.wire.agent import KernelSpec, Mount, Release
 
 log = structlog.get_logger()
 
@@ -111,14 +112,15 @@ class Preparation:
         if known.phase is Phase.FAILED:
             raise PreparationFailedError(known.reason)
 
-    async def release(self, kernel: UUID) -> None:
+    async def release(self, kernel: UUID, told: Release) -> None:
         """Let a kernel begin that waits for the others of its gang; its folder remembers that for as long as it lives.
 
-        Releasing it again is harmless, and so is one that is over or unknown.
+        Releasing it again is harmless, and so is one that is over or unknown. Raises InvalidParametersError.
         """
+        check_environment(told.environ)
         async with self.store.lock(kernel):
             with RELEASE:
-                await asyncio.to_thread(self.scratch.release, kernel)
+                await asyncio.to_thread(self.scratch.release, kernel, release_files(told))
         log.info("kernel.released", kernel=str(kernel))
 
     async def resume(self) -> None:

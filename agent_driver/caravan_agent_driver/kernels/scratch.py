@@ -41,22 +41,35 @@ class Scratch:
     def _write_config(self, folder: Path, files: Mapping[str, bytes]) -> None:
         """Write the configuration anew: root's, readable by the kernel's group, by nobody else."""
         shutil.rmtree(folder, ignore_errors=True)
-        for directory in (folder, folder / "environ.d"):
+        for directory in (folder, folder / "environ.d", folder / "ssh"):
             directory.mkdir()
             os.chown(directory, 0, self.gid)
             directory.chmod(0o750)
         for name, content in files.items():
-            path = folder / name
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_bytes(content)
-            os.chown(path, 0, self.gid)
-            path.chmod(0o640)
+            self._write(folder / name, content)
 
-    def release(self, kernel: UUID) -> None:
-        """Tell the kernel's entrypoint, if it waits, to begin. Repeating it is harmless, and so is a kernel unknown."""
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        new = path.with_name(f".{path.name}.new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600, exist_ok=False)
+        new.write_bytes(content)
+        os.chown(new, 0, self.gid)
+        new.chmod(0o640)
+        new.replace(path)
+
+    def release(self, kernel: UUID, files: Mapping[str, bytes]) -> None:
+        """Write what the kernel learns as it begins, and tell its entrypoint, if it waits, to begin.
+
+        Repeating it is harmless, and so is a kernel unknown. One that has begun learns nothing more: a restart must
+        find what it was told.
+        """
         folder = self.root / str(kernel) / "config"
-        if folder.is_dir():
-            (folder / "released").touch(mode=0o644)
+        if not folder.is_dir() or (folder / "released").exists():
+            return
+        for name, content in files.items():
+            self._write(folder / name, content)
+        (folder / "released").touch(mode=0o644)
 
     def is_complete(self, kernel: UUID, targets: Iterable[PurePosixPath]) -> bool:
         """Say whether the folders are there and each of the targets (below home) is a mount."""

@@ -115,13 +115,14 @@ run_as_user() {
         esac
     done <"$config/environ.txt"
     if [ -n "$driver" ]; then set -- "$@" "LD_LIBRARY_PATH=$driver${libraries:+:$libraries}"; fi
+    if [ -f "$config/mounts.txt" ]; then wait_for_mounts; fi
+    if [ -f "$config/barrier.txt" ]; then wait_for_others; fi
+    # Only now: where the others are is written there as they begin.
     for file in "$config"/environ.d/*; do
         [ -f "$file" ] || continue
         value=$(cat "$file" && printf x)
         set -- "$@" "${file##*/}=${value%x}"
     done
-    if [ -f "$config/mounts.txt" ]; then wait_for_mounts; fi
-    if [ -f "$config/barrier.txt" ]; then wait_for_others; fi
     cd /home/work || exit 125
     if [ -f "$config/bootstrap.sh" ]; then
         env "$@" /bin/sh "$config/bootstrap.sh" || say "the bootstrap script ended with $?"

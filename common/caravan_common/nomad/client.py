@@ -18,6 +18,7 @@ from nomad.api.exceptions import BaseNomadException, URLNotFoundNomadException
 
 from caravan_common.errors import CaravanError, UnavailableError
 from caravan_common.nomad.events import AllocationEnded, ended_of
+from caravan_common.nomad.ports import Ports, ports_of
 
 Answer = TypeVar("Answer")
 
@@ -84,6 +85,10 @@ class Nomad(Protocol):
         """Return the job's allocations that are over, as far as Nomad remembers them."""
         ...
 
+    async def ports(self, job_id: str) -> Ports:
+        """Return the ports of their nodes that the job's groups were given; a group without any is absent."""
+        ...
+
 
 class NomadCluster:
     """The real Nomad, in one namespace, with the workload identity's token."""
@@ -145,6 +150,13 @@ class NomadCluster:
         """Return the job's allocations that are over, as far as Nomad remembers them."""
         listed = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
         return ended_of(listed)
+
+    async def ports(self, job_id: str) -> Ports:
+        """Return the ports of their nodes that the job's groups were given; a group without any is absent."""
+        of_job = f'JobID == "{job_id}"'
+        return ports_of(
+            await self._ask(lambda: self._client.allocations.get_allocations(filter_=of_job, resources=True))
+        )
 
     async def _ask(
         self, call: Callable[[], Any], *, unknown: Any = ..., threads: ThreadPoolExecutor | None = None

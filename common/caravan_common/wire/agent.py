@@ -4,7 +4,7 @@
 |-|-|
 | PUT /kernels/{kernel} (KernelSpec) → 202 | prepare the kernel; the same specification twice is harmless |
 | … ?wait=seconds → 204, 409, 503 | and answer when it is prepared, never can be, cannot be yet (ask again) |
-| POST /kernels/{kernel}/release → 204 | let a kernel of several begin; again, or an unknown one, is harmless |
+| POST /kernels/{kernel}/release (Release or nothing) → 204 | let a kernel of several begin; repeating it is harmless |
 | DELETE /kernels/{kernel} → 204 | forget and clean the kernel; an unknown one is harmless |
 | GET /kernels/{kernel}/logs → text/plain | live, or saved after the end; 404 when there are none |
 | GET /kernels → KernelList | everything the agent holds, for the sweep |
@@ -61,6 +61,26 @@ class KernelSpec(BaseModel):
     """Which accelerators are the kernel's, and how much of each."""
     mounts: list[Mount] = []
     resource_opts: dict[str, str] = {}
+
+
+class Endpoint(BaseModel):
+    """Where something is reached, as seen from inside one container."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    port: int
+
+
+class Release(BaseModel):
+    """What a kernel of several learns as it begins: that which nobody knew before all were up."""
+
+    model_config = ConfigDict(frozen=True)
+
+    environ: dict[str, str] = {}
+    """Variables that take the place of those in the specification."""
+    ssh: dict[str, Endpoint] = {}
+    """Where the SSH server of each kernel of the session is reached, by host name; empty when all are on one node."""
 
 
 class KernelState(BaseModel):

@@ -16,6 +16,7 @@ from caravan_common.ids import job_id, network_name
 from caravan_common.nomad.client import Job
 from caravan_common.slots import parse_bytes
 from caravan_common.wire.devices import nomad_device
+from caravan_manager.compiler.meeting import wanted_ports
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.slots import INTRINSIC
 from caravan_manager.sessions.model import Kernel, Session
@@ -69,6 +70,9 @@ def _group(session: Session, kernel: Kernel, nodes: Mapping[str, Node], template
     group["Constraints"] = [
         {"LTarget": "${node.unique.id}", "RTarget": str(nodes[kernel.node].node_id), "Operand": "="},
     ]
+    ports = wanted_ports(session, kernel)
+    if ports:
+        group["Networks"] = [{"DynamicPorts": [{"Label": label, "To": to} for label, to in ports.items()]}]
     for task in group["Tasks"]:
         if task["Name"] == "main":
             _lay_main(session, kernel, nodes, task)
@@ -95,6 +99,8 @@ def _lay_main(session: Session, kernel: Kernel, nodes: Mapping[str, Node], task:
             "${meta.caravan_runtime}:/opt/kernel:ro",
         ],
     } | _extra_hosts(session, kernel, nodes)
+    if ports := wanted_ports(session, kernel):
+        task["Config"]["ports"] = list(ports)
 
 
 def _extra_hosts(session: Session, kernel: Kernel, nodes: Mapping[str, Node]) -> dict[str, list[str]]:

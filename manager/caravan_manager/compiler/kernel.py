@@ -10,7 +10,7 @@ from caravan_manager.sessions.ports import SERVICE_PORTS, preopened
 
 THREAD_COUNTS = "ai.backend.envs.corecount"
 MASTER_PORT = "29500"
-"""Where the ranks of a gang meet, in the container of the first; PyTorch's own default."""
+"""Where the ranks of a gang meet that is on one node, in the container of the first; PyTorch's own default."""
 BARRIER_SECONDS = 1800
 """How long a container of a gang waits for the others; the manager gives up sooner, and ends it."""
 

@@ -9,7 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from caravan_common.errors import CaravanError, NotFoundError, UnavailableError
-from caravan_common.wire.agent import KernelList, KernelSpec
+from caravan_common.wire.agent import KernelList, KernelSpec, Release
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 AGENT_NAME = "caravan-agent.service.consul"
@@ -45,7 +45,7 @@ class Agents(Protocol):
         """
         ...
 
-    async def release(self, url: str, kernel: UUID) -> None:
+    async def release(self, url: str, kernel: UUID, told: Release) -> None:
         """Let a kernel begin that waits for the others of its gang; twice, or an unknown one, is harmless."""
         ...
 
@@ -82,9 +82,9 @@ class HttpAgents:
         wanted = f"{url}/kernels/{spec.kernel}?wait={PREPARE_SECONDS}"
         await self._call("PUT", wanted, body=spec.model_dump_json().encode())
 
-    async def release(self, url: str, kernel: UUID) -> None:
+    async def release(self, url: str, kernel: UUID, told: Release) -> None:
         """Let a kernel begin that waits for the others of its gang; twice, or an unknown one, is harmless."""
-        await self._call("POST", f"{url}/kernels/{kernel}/release")
+        await self._call("POST", f"{url}/kernels/{kernel}/release", body=told.model_dump_json().encode())
 
     async def forget(self, url: str, kernel: UUID) -> None:
         """Have the agent clean a kernel up; an unknown one is harmless."""

@@ -18,11 +18,13 @@ from caravan_common.errors import ConflictError, UnavailableError
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobRefusedError, Nomad
+from caravan_common.nomad.ports import Ports
 from caravan_common.service import to_its_end
 from caravan_common.states import NodeStatus, SessionStatus
-from caravan_common.wire.agent import KernelSpec
+from caravan_common.wire.agent import KernelSpec, Release
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.kernel import Owner, compile_kernel
+from caravan_manager.compiler.meeting import compile_release
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.db.engine import Begin
 from caravan_manager.images import repository as images
@@ -332,18 +334,20 @@ class Scheduler:
             urls = {node.name: node.url for node in await nodes.list_nodes(tx)} if up else {}
 
         async def release(session: Session) -> None:
+            ports: Ports = await self._cluster.nomad.ports(job_id(session.id)) if session.spans_nodes else {}
             async with asyncio.TaskGroup() as group:
                 for kernel in session.kernels:
                     if not kernel.is_dead and kernel.node is not None:
-                        group.create_task(self._let_begin(urls[kernel.node], kernel.id))
+                        told = compile_release(session, kernel, ports)
+                        group.create_task(self._let_begin(urls[kernel.node], kernel.id, told))
             with RELEASED:
                 await self._moves.apply(session.id, lambda s, now: s.released(session.attempt, now))
 
         self._acts.begin("release", up, release)
 
-    async def _let_begin(self, url: str, kernel: UUID) -> None:
+    async def _let_begin(self, url: str, kernel: UUID, told: Release) -> None:
         with RELEASE:
-            await self._cluster.agents.release(url, kernel)
+            await self._cluster.agents.release(url, kernel, told)
 
     async def _restart(self) -> None:
         """Go on with restarts that a process that died began."""

@@ -306,6 +306,11 @@ class Session:
         return len(self.kernels) > 1
 
     @property
+    def spans_nodes(self) -> bool:
+        """Whether the session has kernels on more than one node."""
+        return len({kernel.node for kernel in self.kernels if kernel.node is not None}) > 1
+
+    @property
     def is_broken(self) -> bool:
         """Whether the session is a gang that lost a rank before it began: it is taken down and placed anew."""
         return self.status is SessionStatus.SCHEDULED and any(kernel.is_dead for kernel in self.kernels)

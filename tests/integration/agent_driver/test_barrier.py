@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from caravan_common.wire.agent import Endpoint, Release
+
 pytestmark = pytest.mark.stack
 
 IMAGES = ["caravan-test/dash:2", "caravan-test/bash:2", "caravan-test/busybox:3"]
@@ -63,6 +65,33 @@ async def test_a_release_outlives_the_agent_and_a_restart_of_the_session(node) -
     again = await node.run(spec)
     await node.engine.call("POST", f"/containers/{again}/wait")
     assert "begun\nbegun" in (await node.log(spec.kernel))
+
+
+@pytest.mark.parametrize("image", IMAGES)
+async def test_a_kernel_finds_what_it_is_told_with_the_release_and_keeps_it(node, image) -> None:
+    spec = node.spec(
+        image=image,
+        environ={"MASTER_PORT": "29500", "KEPT": "yes"},
+        startup_command="echo $KEPT $MASTER_ADDR:$MASTER_PORT; cat /home/config/ssh/port-mapping.json",
+        barrier_seconds=60,
+    )
+    await node.prepare(spec)
+    container = await node.run(spec)
+    for port in ("20001", "20002"):  # the second comes too late
+        environ = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": port}
+        told = Release(environ=environ, ssh={"main1": Endpoint(host="10.0.0.1", port=20003)})
+        body = told.model_dump_json()
+        assert await node.call("POST", f"/kernels/{spec.kernel}/release", body) == (204, "")
+    assert (await _ended(node, spec, container)).exit_code == 0
+    assert await node.log(spec.kernel) == 'yes 10.0.0.1:20001\n{"main1": ["10.0.0.1", 20003]}'
+
+
+async def test_a_release_that_no_process_could_be_given_is_refused(node) -> None:
+    spec = node.spec(startup_command="echo main", barrier_seconds=60)
+    await node.prepare(spec)
+    told = Release(environ={"../released": "x"})
+    status, _ = await node.call("POST", f"/kernels/{spec.kernel}/release", told.model_dump_json())
+    assert status == 400
 
 
 async def test_a_kernel_whose_others_never_come_gives_up_and_says_why(node) -> None:

@@ -34,6 +34,32 @@ TELLING = {
     "X-(Vault|Consul|Nomad)-Token",
 }
 """What shows that somebody says tokens or specifications of kernels in the clear."""
+MAIN = """
+import json, os, socket
+meeting = socket.create_server(("", int(os.environ["MASTER_PORT"])))
+print(os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "at", os.environ["MASTER_ADDR"], flush=True)
+for _ in range(2):
+    print("heard", meeting.accept()[0].makefile().readline(), flush=True)
+for name, (host, port) in json.load(open("/home/config/ssh/port-mapping.json")).items():
+    if name != "main1":
+        print(name, "is", socket.create_connection((host, port)).makefile().readline(), flush=True)
+"""
+"""The first rank hears the others at the meeting point, then asks each where its SSH server would be."""
+SUB = """[ "$BACKENDAI_CLUSTER_ROLE" = main ] || exec python3 -c '
+import os, socket, time
+name, server = socket.gethostname(), socket.create_server(("", 2200))
+while True:
+    try:
+        meeting = socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])))
+        break
+    except OSError:
+        time.sleep(0.1)
+told = name, os.environ["RANK"], os.environ["MASTER_ADDR"], socket.gethostbyname("main1")
+meeting.sendall((" ".join(told) + "\\n").encode())
+server.accept()[0].sendall((name + "\\n").encode())
+time.sleep(600)
+'
+"""
 
 
 def _node_of(cluster: Cluster, session_id: str) -> str:
@@ -106,13 +132,15 @@ def test_a_session_with_folders_goes_where_they_are(cluster: Cluster, user: User
     assert _node_of(cluster, ended["session_id"]) == cluster.stack.layout.name
 
 
-def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_know_where_the_others_are(
-    cluster: Cluster, user: User, image: str
+def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_reach_each_other(
+    cluster: Cluster, user: User, image: str, tmp_path: Path
 ) -> None:
     sql(cluster.stack, "UPDATE keypair_resource_policies SET max_containers_per_session = 3")
-    command = "echo $RANK of $WORLD_SIZE; getent hosts sub1 sub2; echo looked; sleep 600"
+    (tmp_path / "boot.sh").write_text(SUB)
+    command = f"getent hosts sub1 sub2; python3 -c '{MAIN}' && echo met; sleep 600"
     filling_both = ("--cluster-size", "3", "--cluster-mode", "multi-node", "-r", "cpu=2", "-r", "mem=128m")
-    batch = ("--type", "batch", "--startup-command", command, "--name", "apart")
+    scripts = ("--startup-command", command, "--bootstrap-script", str(tmp_path / "boot.sh"))
+    batch = ("--type", "batch", *scripts, "--name", "apart")
     user.must("session", "create", *batch, *filling_both, image)
     session = user.until("apart", "RUNNING", "TERMINATED", "ERROR")
     assert session["status"] == "RUNNING", session
@@ -121,12 +149,17 @@ def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_know_where_the_o
     server = cluster.stack.layout
     assert sorted(nodes.values()) == sorted([NODE, NODE, server.name])
 
-    log = eventually(lambda: t if "looked" in (t := user.run("session", "logs", "apart").stdout) else "")
-    assert "0 of 3" in log
+    log = eventually(lambda: t if "met" in (t := user.run("session", "logs", "apart").stdout) else "")
+    assert "0 of 3 at main1" in log, user.run("session", "logs", "apart")
     addresses = {NODE: cluster.machine.address, server.name: server.address}
-    for other in ("sub1", "sub2"):
+    for rank, other in enumerate(("sub1", "sub2"), 1):
+        is_away = nodes[other] != nodes["main1"]
         (found,) = re.findall(rf"^(\S+)\s+{other}$", log, re.MULTILINE)
-        assert (found == addresses[nodes[other]]) == (nodes[other] != nodes["main1"]), log
+        assert (found == addresses[nodes[other]]) == is_away, log
+        ((told, main),) = re.findall(rf"^heard {other} {rank} (\S+) (\S+)$", log, re.MULTILINE)
+        assert told == (addresses[nodes["main1"]] if is_away else "main1"), log
+        assert (main == told) == is_away, log
+        assert f"{other} is {other}" in log
     user.must("session", "destroy", "apart")
     assert user.until("apart", "TERMINATED", "ERROR")
     assert eventually(lambda: cluster.machine.containers() == [])

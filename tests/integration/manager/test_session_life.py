@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from tests.fakes.agents import FakeAgents
 from tests.fakes.leader import FakeLeader
 from tests.fakes.nomad import FakeNomad
@@ -25,7 +25,7 @@ from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import audit_log
+from caravan_manager.db.tables import audit_log, keypair_resource_policies
 from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
@@ -82,16 +82,18 @@ class Manager:
         async with self.begin() as tx:
             return await repository.get(tx, session_id)
 
-    async def add_node(self, name: str = "node1", cpu: str = "4", scaling_group: str = "default") -> None:
+    async def add_node(
+        self, name: str = "node1", cpu: str = "4", scaling_group: str = "default", node: str = NODE, url: str = URL
+    ) -> None:
         await self.nodes.heard(
             NodeHeartbeat(
                 at=self.clock(),
-                node=NODE,
+                node=node,
                 name=name,
                 scaling_group=scaling_group,
                 architecture="x86_64",
                 version="0.1.0",
-                url=URL,
+                url=url,
                 region="local",
                 slots={"cpu": cpu, "mem": "4294967296"},
                 images=[IMAGE],
@@ -201,6 +203,31 @@ async def test_an_outage_delays_a_launch_and_loses_nothing(manager: Manager, use
     await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.PREPARING
     assert len(manager.agents.specs) == 1
+
+
+async def test_a_gang_on_two_nodes_begins_when_nomad_says_which_ports_it_gave(
+    manager: Manager, user: Principal
+) -> None:
+    other = "7d9b2c5e-0000-4000-8000-000000000002", "http://127.0.0.2:6011"
+    await manager.add_node(cpu="1")
+    await manager.add_node("node2", "1", node=other[0], url=other[1])
+    async with manager.begin() as tx:
+        await tx.execute(update(keypair_resource_policies).values(max_containers_per_session=2))
+    wanted = request(cluster_mode=ClusterMode.MULTI_NODE, cluster_size=2)
+    made = (await manager.service.create(user, wanted)).session
+    assert (await manager.started(made.id)).status is SessionStatus.CREATING
+    manager.nomad.silent = True
+    await manager.schedule()
+    assert (await manager.session(made.id)).status is SessionStatus.CREATING
+    assert manager.agents.released == []
+
+    manager.nomad.silent = False
+    await manager.schedule()
+    session = await manager.session(made.id)
+    assert session.status is SessionStatus.RUNNING
+    first, second = (manager.agents.told[kernel.id] for kernel in session.kernels)
+    assert first.environ == {"MASTER_PORT": second.environ["MASTER_PORT"]}
+    assert second.environ["MASTER_ADDR"] == second.ssh["main1"].host == "10.0.0.1"
 
 
 async def test_an_agent_that_hangs_holds_up_no_pass(

@@ -13,8 +13,10 @@ from caravan_agent_driver.kernels.environment import (
     complete_environment,
     configuration_files,
     environment_files,
+    release_files,
 )
 from caravan_common.errors import InvalidParametersError
+from caravan_common.wire.agent import Endpoint, Release
 
 NAMES = st.from_regex(re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,20}", re.ASCII), fullmatch=True)
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -75,3 +77,16 @@ def test_scripts_and_resources_are_files(make_spec) -> None:
 
     assert (files["startup.sh"], files["bootstrap.sh"]) == ("é".encode(), b"b")
     assert b'SLOTS={"cpu": "1", "mem": "268435456"}\n' in files["resource.txt"]
+
+
+def test_what_a_kernel_learns_as_it_begins_takes_the_place_of_what_it_had(make_spec) -> None:
+    told = Release(environ={"MASTER_PORT": "20001"}, ssh={"sub1": Endpoint(host="10.0.0.2", port=20002)})
+    files = configuration_files(make_spec(environ={"MASTER_PORT": "29500"}), Grant(), 1000, 1000)
+    learned = release_files(told)
+
+    assert _read_back(files | learned)["MASTER_PORT"] == "20001"
+    assert learned["ssh/port-mapping.json"] == b'{"sub1": ["10.0.0.2", 20002]}'
+
+
+def test_a_kernel_among_neighbours_learns_nothing() -> None:
+    assert release_files(Release()) == {}

@@ -179,6 +179,15 @@ def test_kernels_on_other_nodes_are_in_the_hosts_file_and_those_on_the_same_are_
     assert "extra_hosts" not in str(compile_job(together, NODES, SKELETON))
 
 
+def test_kernels_on_several_nodes_publish_what_the_others_need_and_those_on_one_nothing() -> None:
+    first, second = compile_job(fixed(2), NODES, SKELETON)["TaskGroups"]
+    ssh, master = {"Label": "ssh", "To": 2200}, {"Label": "master", "To": -1}
+    assert (first["Networks"], second["Networks"]) == ([{"DynamicPorts": [ssh, master]}], [{"DynamicPorts": [ssh]}])
+    assert [_main(group)["Config"]["ports"] for group in (first, second)] == [["ssh", "master"], ["ssh"]]
+    together = replace(fixed(2), kernels=tuple(replace(kernel, node="node1") for kernel in fixed(2).kernels))
+    assert '"ports"' not in json.dumps(compile_job(together, NODES, SKELETON))
+
+
 def _main(group: Job) -> Job:
     (main,) = [task for task in group["Tasks"] if task["Name"] == "main"]
     return main
