@@ -5,8 +5,13 @@ from collections.abc import Generator
 from types import FrameType
 
 import pytest
+from hypothesis import settings
 
 from caravan_deploy.second import Stack, second_stack
+
+
+settings.register_profile("caravan", deadline=None)  # what else the machine does is nothing that a test is about
+settings.load_profile("caravan")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

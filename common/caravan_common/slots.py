@@ -102,6 +102,9 @@ class ResourceSlots(Mapping[str, Decimal]):
             left[name] = left.get(name, Decimal(0)) - amount
         return ResourceSlots(left)
 
+    def __eq__(self, other: object) -> bool:
+        return self._amounts == other._amounts if isinstance(other, ResourceSlots) else super().__eq__(other)
+
     def __hash__(self) -> int:
         if self._hash is None:
             self._hash = hash(frozenset(self._amounts.items()))

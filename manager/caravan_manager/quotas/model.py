@@ -1,7 +1,7 @@
 """Limits of slots and sessions as values, and what they leave. No I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -34,6 +34,13 @@ class Tenant:
     user: UUID
     project: UUID
     domain: str
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.access_key, self.user, self.project, self.domain)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def holders(self, type_: SessionType) -> tuple[Holder, ...]:
         """Return whose quotas a session of this type counts against, in the order in which they are looked at."""

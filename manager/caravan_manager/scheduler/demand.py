@@ -6,8 +6,9 @@ devices: so many whole ones, and parts of others. A part never straddles devices
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from math import ceil
 
 from caravan_common.slots import BYTES_SLOTS, ResourceSlots
@@ -42,6 +43,13 @@ class Demand:
     counts: tuple[tuple[str, int], ...]
     devices: tuple[DeviceDemand, ...] = ()
     models: frozenset[str] = frozenset()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.counts, self.devices, self.models)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def slots(self) -> frozenset[str]:
@@ -60,6 +68,7 @@ def units(slot: str, amount: Decimal) -> int:
     return min(ceil(exact), MOST)
 
 
+@lru_cache(maxsize=1024)
 def amount_of(slot: str, number: int) -> Decimal:
     """Return what a whole number of a slot is as an amount: 300,000 is 0.3, but of memory it is as many bytes."""
     return Decimal(number) if slot in BYTES_SLOTS else Decimal(number) / WHOLE

@@ -102,10 +102,10 @@ class Finder:
 
     def _scores(self, demand: Demand, rows: Ints) -> Floats:
         fits, beside = self._left.look(demand, rows)
-        if fits.all():
+        fitting = np.count_nonzero(fits)
+        if fitting == len(rows):
             return self._selector.scores(demand, rows, beside)
         scores = np.full(len(rows), NOWHERE)
-        if fits.any():
-            there = {slot: free.compress(fits, axis=0) for slot, free in beside.items()}
-            scores[fits] = self._selector.scores(demand, rows.compress(fits), there)
+        if fitting:
+            scores[fits] = self._selector.scores(demand, rows.compress(fits), beside.compress(fits, axis=0))
         return scores

@@ -59,7 +59,7 @@ class GroupPass:
         self._eligibility = Eligibility(usable, self._empty)
         self._placed = placed
         self._others = others
-        self._begun: list[PlacedSession] = []
+        self._begun: list[tuple[PendingSession, Placement]] = []
         self._tries = 0
         self._full: dict[tuple[Eligible, ...], Reason] = {}
         self._not_beside: set[tuple[Eligible, tuple[int, ...]]] = set()
@@ -90,7 +90,7 @@ class GroupPass:
         if taken is not None:
             self._keeper.mark_used(part.row for part in taken)
             placement = self._placement(session, parts, taken)
-            self._begun.append(session.placed(placement.seats, self._now, LONGEST_START))
+            self._begun.append((session, placement))
             self._futures.clear()
             return placement
         reason = self._reason(parts)
@@ -235,7 +235,8 @@ class GroupPass:
         slots = frozenset(device.slot for _, eligible in parts for device in eligible.demand.devices)
         if (known := self._futures.get(slots)) is None:
             ending = {one.id: one for one in self._ending}
-            held = [ending.get(one.id, one) for one in (*self._placed, *self._others, *self._begun)]
+            held = [ending.get(one.id, one) for one in (*self._placed, *self._others)]
+            held += [one.placed(placement.seats, self._now, LONGEST_START) for one, placement in self._begun]
             known = self._futures[slots] = Futures(self._empty, expected_ends(held, self._now, slots))
         return known
 

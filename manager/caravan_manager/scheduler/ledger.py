@@ -6,7 +6,7 @@ What is taken here can be given on the node: a device's part is taken from that 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from caravan_manager.sessions.model import HeldDevice
 from caravan_manager.sessions.queue import PlacedKernel, PlacedSession
 
 Ints = NDArray[np.int64]
+Value = TypeVar("Value")
 Mask = NDArray[np.bool_]
 NO_DEVICE = -1
 """What stands where a node has no device, or one that is ill: nothing fits in it."""
@@ -36,61 +37,87 @@ class Pick:
 class DeviceRows:
     """The devices of one slot: a row a node, a column a device.
 
-    ``free`` is what each has left in millionths, ``grain`` the smallest part of it, ``model`` and ``numa`` are numbers.
+    ``free`` is what each has left in millionths: a view of the ledger's table. ``model`` has numbers. ``grain`` is the
+    smallest part of a device, ``numa`` its NUMA node, as plain numbers; ``one_grain`` is set where all have the same.
     """
 
     ids: list[tuple[str, ...]]
     free: Ints
-    grain: Ints
     model: Ints
-    numa: Ints
+    grain: list[tuple[int, ...]]
+    numa: list[tuple[int, ...]]
+    one_grain: int | None
 
-    def usable(self, rows: Ints, models: Ints | None) -> Ints:
-        """Return what the devices of some rows have left; none of a device whose model will not do."""
-        free = self.free.take(rows, axis=0)
-        return free if models is None else np.where(np.isin(self.model[rows], models), free, NO_DEVICE)
+    def spread(self, wanted: DeviceDemand, rows: Ints, models: Ints | None, free: Ints) -> Mask:
+        """Take what is wanted from ``free``, what the devices of some rows have left; say which rows have enough.
 
-    def spread(self, wanted: DeviceDemand, rows: Ints, models: Ints | None) -> tuple[Mask, Ints]:
-        """Say which of the rows have enough devices, and what their devices would have left.
-
-        Each part goes where the least is left beside it, the whole devices are any that are free then.
+        Each part goes where the least is left beside it, the whole devices are any that are free then. No device is
+        taken whose model will not do.
         """
-        free = self.usable(rows, models)
-        ok: Mask = np.ones(len(rows), np.bool_)
-        if wanted.parts and free.size:
-            grain, devices = self.grain.take(rows, axis=0), free.reshape(-1)
-            first = np.arange(len(rows)) * free.shape[1]
-            for part in wanted.parts:
-                fitting = np.where((free >= part) & (part % grain == 0), free, MOST)
-                chosen: Ints = first + fitting.argmin(axis=1)
-                has = fitting.min(axis=1) < MOST
-                devices[chosen] -= part * has
-                ok &= has
+        if not free.size:
+            return np.zeros(len(rows), np.bool_)
+        if models is None:
+            return self._take(wanted, rows, free)
+        usable = np.where(np.isin(self.model[rows], models), free, NO_DEVICE)
+        ok = self._take(wanted, rows, usable)
+        np.copyto(free, usable, where=usable != NO_DEVICE)
+        return ok
+
+    def _take(self, wanted: DeviceDemand, rows: Ints, free: Ints) -> Mask:
+        enough: list[Mask] = []
+        each = np.arange(len(rows))
+        for part in wanted.parts:
+            fitting = np.where(self._can_give(part, rows, free), free, MOST)
+            chosen = fitting.argmin(axis=1)
+            has = fitting[each, chosen] < MOST
+            free[each, chosen] -= part * has
+            enough.append(has)
         if wanted.whole:
             full = free == WHOLE
             order = np.add.accumulate(full, axis=1, dtype=np.int16)
-            ok &= order.max(axis=1, initial=0) >= wanted.whole
-            np.putmask(free, full & (order <= wanted.whole), 0)
-        return ok, free
+            enough.append(order[:, -1] >= wanted.whole)
+            np.copyto(free, 0, where=full & (order <= wanted.whole))
+        return enough[0] if len(enough) == 1 else np.logical_and.reduce(enough)
 
-    def part(self, rows: Ints) -> "DeviceRows":
-        """Return some rows, as a copy."""
-        ids = [self.ids[row] for row in numbers(rows)]
-        return DeviceRows(ids, self.free[rows], self.grain[rows], self.model[rows], self.numa[rows])
+    def _can_give(self, part: int, rows: Ints, free: Ints) -> Mask:
+        if self.one_grain is None:
+            missing = free.shape[1]
+            grain = [self.grain[row] + (1,) * (missing - len(self.grain[row])) for row in numbers(rows)]
+            enough: Mask = (free >= part) & (part % np.array(grain, np.int64) == 0)
+        else:
+            enough = free >= (part if part % self.one_grain == 0 else MOST)
+        return enough
+
+    def part(self, rows: list[int], free: Ints) -> "DeviceRows":
+        """Return some rows; ``free`` is theirs."""
+
+        def some(values: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+            return [values[row] for row in rows]
+
+        return DeviceRows(some(self.ids), free, self.model[rows], some(self.grain), some(self.numa), self.one_grain)
 
 
 class Ledger:
     """The nodes of one scaling group, by name. Rows are numbers: the place of a node in ``names``."""
 
     def __init__(
-        self, names: Sequence[str], slots: dict[str, int], counts: Ints, devices: dict[str, DeviceRows]
+        self, names: Sequence[str], slots: dict[str, int], table: Ints, devices: dict[str, DeviceRows]
     ) -> None:
         self.names = tuple(names)
         self.slots = slots
-        """The column of each countable slot in ``counts``."""
-        self.counts = counts
-        """What each node has left, [rows, slots]."""
+        """The column of each countable slot in ``table``: these come first."""
+        self.table = table
+        """All that each node has left, [rows, columns]."""
+        self.counts: Ints = table[:, : len(slots)]
+        """What each node has left of the countable slots: a view of ``table``."""
         self.devices = devices
+        self.columns: dict[str, slice] = {}
+        """Where in ``table`` the devices of each slot are."""
+        first = len(slots)
+        for slot, of_slot in devices.items():
+            self.columns[slot] = slice(first, first + of_slot.model.shape[1])
+            of_slot.free = table[:, self.columns[slot]]
+            first = self.columns[slot].stop
         self.last_used = np.zeros(len(self.names), np.int64)
         """When each node was last given a session; larger is later."""
         self.changes: list[int] = []
@@ -107,12 +134,11 @@ class Ledger:
         device_slots = {device.slot for node in ordered for device in node.devices}
         countable = sorted({slot for node in ordered for slot in node.capacity} - device_slots)
         models = {m: i for i, m in enumerate(sorted({d.model for node in ordered for d in node.devices}))}
-        ledger = cls(
-            [node.name for node in ordered],
-            {slot: column for column, slot in enumerate(countable)},
-            np.array([_counts(node, countable) for node in ordered], np.int64).reshape(len(ordered), len(countable)),
-            {slot: _device_rows(slot, ordered, models) for slot in sorted(device_slots)},
-        )
+        counts = np.array([_counts(node, countable) for node in ordered], np.int64)
+        devices = {slot: _device_rows(slot, ordered, models) for slot in sorted(device_slots)}
+        table = np.hstack([counts.reshape(len(ordered), len(countable)), *(of.free for of in devices.values())])
+        columns = {slot: column for column, slot in enumerate(countable)}
+        ledger = cls([node.name for node in ordered], columns, table, devices)
         ledger._models = models
         return ledger
 
@@ -175,8 +201,9 @@ class Ledger:
 
     def part(self, rows: Ints) -> "Ledger":
         """Return a ledger of its own of some rows, which are numbered anew."""
-        devices = {slot: table.part(rows) for slot, table in self.devices.items()}
-        ledger = Ledger([self.names[row] for row in numbers(rows)], self.slots, self.counts[rows], devices)
+        plain = numbers(rows)
+        devices = {slot: of_slot.part(plain, of_slot.free) for slot, of_slot in self.devices.items()}
+        ledger = Ledger([self.names[row] for row in plain], self.slots, self.table[rows], devices)
         ledger.last_used, ledger._latest = self.last_used[rows], self._latest
         ledger._models, ledger._needs = self._models, self._needs
         return ledger
@@ -185,24 +212,22 @@ class Ledger:
         """Say on which of the rows all of a demand can be had at once."""
         return self.look(demand, rows)[0]
 
-    def look(self, demand: Demand, rows: Ints) -> tuple[Mask, dict[str, Ints]]:
-        """Say on which of the rows all of a demand can be had, and what their wanted devices would have left.
+    def look(self, demand: Demand, rows: Ints) -> tuple[Mask, Ints]:
+        """Say on which of the rows all of a demand can be had, and what they would have left beside it.
 
-        The latter is by slot, [rows, devices], and means something only where the demand fits.
+        The latter has the columns of ``table``, and means something only where the demand fits.
         """
-        left: dict[str, Ints] = {}
+        left = self.table.take(rows, axis=0)
         need = self._need(demand)
-        if need is None:
+        if need is None or not self.devices.keys() >= {device.slot for device in demand.devices}:
             return np.zeros(len(rows), np.bool_), left
-        ok: Mask = np.logical_and.reduce(self.counts.take(rows, axis=0) >= need, axis=1)
+        counts = left[:, : len(self.slots)]
+        ok: Mask = np.logical_and.reduce(counts >= need, axis=1)
+        counts -= need
         models = self.numbers_of(demand.models)
         for wanted in demand.devices:
-            table = self.devices.get(wanted.slot)
-            if table is None:
-                return np.zeros(len(rows), np.bool_), left
-            enough, free = table.spread(wanted, rows, models)
-            ok &= enough
-            left[wanted.slot] = free if models is None else np.where(free == NO_DEVICE, table.free[rows], free)
+            free = left[:, self.columns[wanted.slot]]
+            ok &= self.devices[wanted.slot].spread(wanted, rows, models, free)
         return ok, left
 
     def pick(self, demand: Demand, row: int) -> tuple[Pick, ...]:
@@ -231,16 +256,12 @@ class Ledger:
 
     def lower(self, row: int, other: "Ledger", other_row: int) -> None:
         """Leave a row no more of anything than another ledger's row has; both are of the same node."""
-        np.minimum(self.counts[row], other.counts[other_row], out=self.counts[row])
-        for slot, table in self.devices.items():
-            np.minimum(table.free[row], other.devices[slot].free[other_row], out=table.free[row])
+        np.minimum(self.table[row], other.table[other_row], out=self.table[row])
         self.changes.append(row)
 
     def assign(self, row: int, other: "Ledger", other_row: int) -> None:
         """Make a row what another ledger's row is; both are of the same node."""
-        self.counts[row] = other.counts[other_row]
-        for slot, table in self.devices.items():
-            table.free[row] = other.devices[slot].free[other_row]
+        self.table[row] = other.table[other_row]
         self.changes.append(row)
 
     def left(self, slot: str, rows: Ints) -> Ints:
@@ -290,33 +311,39 @@ def _counts(node: NodeView, slots: Sequence[str]) -> list[int]:
 
 def _device_rows(slot: str, nodes: Sequence[NodeView], models: dict[str, int]) -> DeviceRows:
     found = [tuple(device for device in node.devices if device.slot == slot) for node in nodes]
-    widest = max((len(devices) for devices in found), default=0)
+    widest = max(len(devices) for devices in found)
+    gone = (NO_DEVICE,) * widest
 
-    def table(value: Callable[[Device], int], missing: int) -> Ints:
-        rows = [[value(device) for device in devices] + [missing] * (widest - len(devices)) for devices in found]
-        return np.array(rows, np.int64).reshape(len(nodes), widest)
+    def table(value: Callable[[Device], int]) -> Ints:
+        rows = [tuple([value(device) for device in devices]) + gone[len(devices) :] for devices in found]
+        return np.array(rows, np.int64)
 
+    grains = {WHOLE // device.shares for devices in found for device in devices}
     return DeviceRows(
-        [tuple(device.id for device in devices) for devices in found],
-        free=table(lambda device: WHOLE if device.healthy else NO_DEVICE, NO_DEVICE),
-        grain=table(lambda device: WHOLE // device.shares, 1),
-        model=table(lambda device: models[device.model], -1),
-        numa=table(lambda device: -1 if device.numa_node is None else device.numa_node, -1),
+        [tuple([device.id for device in devices]) for devices in found],
+        free=table(lambda device: WHOLE if device.healthy else NO_DEVICE),
+        model=table(lambda device: models[device.model]),
+        grain=[tuple([WHOLE // device.shares for device in devices]) for devices in found],
+        numa=[tuple([-1 if device.numa_node is None else device.numa_node for device in d]) for d in found],
+        one_grain=grains.pop() if len(grains) == 1 else None,
     )
 
 
 def _picks(table: DeviceRows, wanted: DeviceDemand, row: int, models: Ints | None) -> list[Pick]:
-    (usable,) = table.usable(np.array([row]), models)
-    free, grain, numa = numbers(usable), numbers(table.grain[row]), numbers(table.numa[row])
+    free, grain = numbers(table.free[row]), table.grain[row]
+    if models is not None:
+        free = [left if model in models else NO_DEVICE for left, model in zip(free, table.model[row], strict=True)]
     picks: list[Pick] = []
     for part in wanted.parts:
         place = min((left, i) for i, left in enumerate(free) if left >= part and part % grain[i] == 0)[1]
         free[place] -= part
         picks.append(Pick(wanted.slot, place, part))
-    return picks + [Pick(wanted.slot, place, WHOLE) for place in _whole_devices(free, numa, wanted.whole)]
+    if not wanted.whole:
+        return picks
+    return picks + [Pick(wanted.slot, place, WHOLE) for place in _whole_devices(free, table.numa[row], wanted.whole)]
 
 
-def _whole_devices(free: list[int], numa: list[int], count: int) -> list[int]:
+def _whole_devices(free: Sequence[int], numa: Sequence[int], count: int) -> list[int]:
     """Return the places of whole free devices: those of the NUMA node with the fewest that are enough, if there is one.
 
     Where none has enough, those of the NUMA nodes with the most come first.

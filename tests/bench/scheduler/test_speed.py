@@ -2,6 +2,8 @@
 
 Both arms place the same requests, one after the other, on the same empty cluster of 8-device nodes: as many as fill
 about half of it, but not more than the slow arm can do in the time. Ties: Caravan's rule against `concentrated`.
+Rounds of the arms alternate, each after a few decisions that do not count; the median round of each is compared. All
+times are the processor's, so that what else a machine does is not in them.
 """
 
 import statistics
@@ -19,17 +21,24 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 SEED = 42
 TIMES_FASTER = {10: 1.0, 100: 10.0, 1000: 50.0}
 """How many times Backend.AI's decisions a second, by the number of nodes."""
+ROUNDS = 5
+WARM_UP = 20
 P99_MS = 2.0
 PASS_MS = 100.0
 
 
 def _ours(nodes: Nodes, coming: list[Request]) -> list[float]:
+    _decide(nodes, coming[:WARM_UP])
+    return _decide(nodes, coming)
+
+
+def _decide(nodes: Nodes, coming: list[Request]) -> list[float]:
     arm = caravan.packed(nodes, coming)
     seconds = []
     for session in [caravan.session_of(request) for request in coming]:
-        began = time.perf_counter()
+        began = time.process_time()
         arm.decide(session)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return seconds
 
 
@@ -52,15 +61,19 @@ def _count(nodes: int) -> int:
 def test_decisions_a_second(count: int, note: Note, floor: Callable[..., None], tmp_path: Path) -> None:
     nodes, coming = made_up(count), load.requests(_count(count), SEED)
     try:
-        theirs = _theirs(nodes, coming, tmp_path)
+        rounds = [(_theirs(nodes, coming, tmp_path), _ours(nodes, coming)) for _ in range(ROUNDS)]
     except backendai.MissingPeerError as err:
         note(f"not judged: {err}")
         pytest.skip(str(err))
-    note(f"Backend.AI, {count} nodes: {len(theirs) / sum(theirs):.0f} decisions a second, p99 {_p99(theirs):.2f} ms")
-    ours = _ours(nodes, coming)
-    note(f"Caravan, {count} nodes: {len(ours) / sum(ours):.0f} decisions a second, p99 {_p99(ours):.2f} ms")
-    times = (len(ours) / sum(ours)) / (len(theirs) / sum(theirs))
-    floor(f"decisions a second with {count} nodes, against Backend.AI's", times, TIMES_FASTER[count], "times")
+    theirs, ours = (sorted(arm, key=sum)[ROUNDS // 2] for arm in zip(*rounds, strict=True))
+    for name, arm in (("Backend.AI", theirs), ("Caravan", ours)):
+        note(f"{name}, {count} nodes: {len(arm) / sum(arm):.0f} decisions a second, p99 {_p99(arm):.2f} ms")
+    floor(
+        f"decisions a second with {count} nodes, against Backend.AI's",
+        sum(theirs) / sum(ours),
+        TIMES_FASTER[count],
+        "times",
+    )
 
 
 def test_a_decision_among_a_thousand_nodes(bar: Callable[..., None]) -> None:

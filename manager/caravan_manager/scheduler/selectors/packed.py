@@ -34,10 +34,9 @@ class Packed:
 
     def __init__(self, room: Room) -> None:
         self._left = room.left
-        self._fed_by = [slot for slot in FEEDS if slot in room.left.slots]
-        self._fed = [room.left.slots[slot] for slot in self._fed_by]
-        self._feeds: dict[Demand, Ints] = {}
-        self._worths = {slot: _Worth.of(slot, room, self._fed_by) for slot in sorted(room.left.devices)}
+        fed_by = [slot for slot in FEEDS if slot in room.left.slots]
+        self._fed = _columns([room.left.slots[slot] for slot in fed_by])
+        self._worths = {slot: _Worth.of(slot, room, fed_by) for slot in sorted(room.left.devices)}
         self._now = np.zeros(len(room.left.names))
         self._outdated = np.ones(len(room.left.names), np.bool_)
         self._read = len(room.left.changes)
@@ -54,30 +53,24 @@ class Packed:
             self._outdated[changes[self._read :]] = True
             self._read = len(changes)
         stale = rows.compress(self._outdated.take(rows))
+        if not len(stale):
+            return self._now.take(rows) - self._worth_of(beside, rows)
         # What the stale rows are worth now and what the rows would be worth then: one look at both.
-        now = len(stale)
-        both = np.concatenate((stale, rows)) if now else rows
-        counts = self._left.counts.take(both, axis=0)[:, self._fed]
-        counts[now:] -= self._feed(demand)
-        worth = np.zeros(len(both))
-        for slot, of_slot in self._worths.items():
-            table = self._left.devices[slot]
-            free = table.free.take(both, axis=0)
-            if slot in beside:
-                free[now:] = beside[slot]
-            worth += of_slot.of_rows(counts, free, table.model, both)
-        if now:
-            self._now[stale] = worth[:now]
-            self._outdated[stale] = False
-        loss: Floats = self._now.take(rows) - worth[now:]
+        both = np.concatenate((self._left.table.take(stale, axis=0), beside))
+        worth = self._worth_of(both, np.concatenate((stale, rows)))
+        self._now[stale] = worth[: len(stale)]
+        self._outdated[stale] = False
+        loss: Floats = self._now.take(rows) - worth[len(stale) :]
         return loss
 
-    def _feed(self, demand: Demand) -> Ints:
-        """Return what a demand takes of what devices are fed with."""
-        if (known := self._feeds.get(demand)) is None:
-            amounts = dict(demand.counts)
-            known = self._feeds[demand] = np.array([amounts.get(slot, 0) for slot in self._fed_by], np.int64)
-        return known
+    def _worth_of(self, table: Ints, rows: Ints) -> Floats:
+        """Return what nodes are worth that have so much left."""
+        counts = table[:, self._fed]
+        parts = [
+            of_slot.of_rows(counts, table[:, self._left.columns[slot]], self._left.devices[slot].model, rows)
+            for slot, of_slot in self._worths.items()
+        ]
+        return parts[0] if len(parts) == 1 else np.add.reduce(parts)
 
     def ties(self, demand: Demand, rows: Ints) -> Floats:
         """Return what is left of the nodes: the sum of its parts of the largest node."""
@@ -136,11 +129,17 @@ class _Worth:
         large: Mask = left >= self.sizes  # no device at all is smaller than any size
         for piece, models in self.models:
             large[piece] &= np.isin(model[rows].T, models)
-        usable = (left * large).sum(axis=1).take(self.piece, axis=0)
+        usable: Floats = np.add.reduce(left * large, axis=1).take(self.piece, axis=0)
         fed = usable / self.amount
         for has, wanted in zip(counts.T, self.feed, strict=True):
-            fed = np.minimum(fed, has / wanted)
-        worth: Floats = self.weight @ ((EVEN * usable + np.floor(fed * self.amount)) * (fed >= 1))
+            np.minimum(fed, has / wanted, out=fed)
+        fits = fed >= 1
+        fed *= self.amount
+        np.floor(fed, out=fed)
+        usable *= EVEN
+        fed += usable
+        fed *= fits
+        worth: Floats = self.weight @ fed
         return worth
 
 
@@ -151,6 +150,12 @@ def _rank(demand: Demand) -> tuple[object, ...]:
 
 def _size(device: DeviceDemand) -> int:
     return WHOLE if device.whole else max(device.parts)
+
+
+def _columns(numbers: list[int]) -> slice | list[int]:
+    """Return columns as a slice where they are neighbours: that takes no copy."""
+    first = min(numbers, default=0)
+    return slice(first, first + len(numbers)) if numbers == list(range(first, first + len(numbers))) else numbers
 
 
 def _column(values: list[int]) -> Floats:

@@ -1,6 +1,6 @@
 """What every selector is: a rule that gives each node a score for a demand; the lowest one is taken. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +11,8 @@ from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ints, Ledger
 
 Floats = NDArray[np.float64]
-Beside = Mapping[str, Ints]
-"""What the wanted devices of some rows would have left beside a demand: by slot, [rows, devices]."""
+Beside = Ints
+"""What some rows would have left beside a demand: [rows, columns], in the columns of the ledger's ``table``."""
 
 
 @dataclass(frozen=True, slots=True)
