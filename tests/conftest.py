@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from caravan_deploy.second import Stack, second_stack
 
-
 settings.register_profile("caravan", deadline=None)  # what else the machine does is nothing that a test is about
 settings.load_profile("caravan")
 

@@ -21,12 +21,15 @@ from caravan_manager.scheduler.snapshot import (
     GroupView,
     NodeView,
     Placement,
+    Plan,
     Preemption,
     PreemptionMode,
     Snapshot,
 )
 from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
+Decide = Callable[[Snapshot, Plugins], Plan]
+"""What makes a plan: the planner, or what it is compared with."""
 Progress = Callable[[int, int], object]
 """Is told after each step how many sessions have left the queue, and of how many."""
 
@@ -67,17 +70,24 @@ class _Kind(IntEnum):
     LOOK = 2
 
 
-def simulate(trace: Trace, rules: Rules, plugins: Plugins, progress: Progress = lambda _done, _all: None) -> Run:
+def simulate(
+    trace: Trace,
+    rules: Rules,
+    plugins: Plugins,
+    progress: Progress = lambda _done, _all: None,
+    decide: Decide = plan,
+) -> Run:
     """Run a trace to its end."""
-    simulation = _Simulation(trace, rules, plugins)
+    simulation = _Simulation(trace, rules, plugins, decide)
     while simulation.step():
         progress(simulation.decided, len(trace.arrivals))
     return simulation.run()
 
 
 class _Simulation:
-    def __init__(self, trace: Trace, rules: Rules, plugins: Plugins) -> None:
+    def __init__(self, trace: Trace, rules: Rules, plugins: Plugins, decide: Decide) -> None:
         self.decided = 0
+        self._decide = decide
         self._trace = trace
         self._rules = rules
         self._plugins = plugins
@@ -145,7 +155,7 @@ class _Simulation:
             quotas=self._trace.quotas,
             past=tuple((group, use.until(moment)) for group, use in sorted(self._past.items())),
         )
-        decided = plan(snapshot, self._plugins)
+        decided = self._decide(snapshot, self._plugins)
         self._passed_at = moment
         self._passes += 1
         for placement in decided.placements:
