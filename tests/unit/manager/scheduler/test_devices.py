@@ -1,12 +1,8 @@
 """Devices: what is planned, the node can give."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
-from decimal import Decimal
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.unit.manager.scheduler.made import decide, gpus, node, seats, session, slots, started, waits
 
 from caravan_common.states import ClusterMode
@@ -101,61 +97,3 @@ def test_what_sessions_hold_of_a_node_that_changed_its_scaling_group_is_not_give
     nodes = (node("a", 64, 64, *gpus(1)),)
     placed = tuple(replace(started(p, asked), scaling_group="other") for p in decide(nodes, asked).placements)
     assert seats(decide(nodes, session(2, share(0.1)), placed=placed)) == {}
-
-
-@pytest.mark.parametrize("selector", ["packed", "concentrated", "dispersed", "roundrobin"])
-@given(
-    machines=st.lists(
-        st.tuples(st.integers(1, 16), st.integers(0, 4), st.sampled_from([1, 4, 10])), min_size=1, max_size=4
-    ),
-    wishes=st.lists(
-        st.tuples(st.integers(1, 4), st.sampled_from(["0", "0.1", "0.25", "0.5", "1", "1.5", "2"]), st.integers(1, 3)),
-        max_size=10,
-    ),
-    lasting=st.lists(st.booleans(), min_size=10, max_size=10),
-)
-def test_over_a_history_no_share_is_given_twice_and_gangs_are_whole(
-    selector: str,
-    machines: list[tuple[int, int, int]],
-    wishes: list[tuple[int, str, int]],
-    lasting: list[bool],
-) -> None:
-    nodes = tuple(
-        node(f"n{i}", cpu, 64, *(replace(device, id=f"{i}-{device.id}") for device in gpus(count, shares=shares)))
-        for i, (cpu, count, shares) in enumerate(machines)
-    )
-    pending = {
-        i: session(i, *[slots(cpu, 1, cuda_shares=float(amount))] * size)
-        for i, (cpu, amount, size) in enumerate(wishes, 1)
-    }
-    placed: dict[int, object] = {}
-    while True:
-        decided = decide(nodes, *pending.values(), placed=tuple(placed.values()), selector=selector)
-        assert decided == decide(nodes, *reversed(pending.values()), placed=tuple(placed.values()), selector=selector)
-        assert decided.troubles == ()
-        for placement in decided.placements:
-            placed[placement.session.int] = started(placement, pending.pop(placement.session.int))
-        assert_nothing_is_given_twice(nodes, placed)
-        ending = [number for number in placed if not lasting[number - 1]]
-        if not ending:
-            break
-        for number in ending:
-            del placed[number]
-    assert all(wait.reasons for wait in decided.waits)
-
-
-def assert_nothing_is_given_twice(nodes: tuple, placed: dict) -> None:
-    held: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for one in placed.values():
-        for kernel in one.kernels:
-            held[kernel.node] += kernel.slots["cpu"]
-            asked = kernel.slots.get("cuda.shares", Decimal(0))
-            assert sum((device.amount for device in kernel.devices), Decimal(0)) == asked
-            for device in kernel.devices:
-                assert device.id.startswith(f"{kernel.node[1:]}-")
-                held[device.id] += device.amount
-    for machine in nodes:
-        assert held[machine.name] <= machine.capacity["cpu"]
-        for device in machine.devices:
-            assert held[device.id] <= 1
-            assert held[device.id] * device.shares % 1 == 0
