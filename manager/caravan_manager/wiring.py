@@ -34,6 +34,7 @@ from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.quotas.service import QuotasService
 from caravan_manager.reconcile.exchange import NewsExchange
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.decisions.log import DecisionLog, Keep
@@ -148,6 +149,7 @@ def wire(config: ManagerConfig) -> Wired:
     proxies = {name: HttpStorageProxy(client, section) for name, section in config.storage.items()}
     vfolders = VFoldersService(begin, proxies)
     nodes = NodesService(begin)
+    illnesses = Illnesses(moves)
     restarts = Restarts(moves, nomad, agents)
     me = _name_of_process(os.environ)
     cluster = Cluster(nomad, agents, Skeleton(config.session_job), restarts)
@@ -175,8 +177,8 @@ def wire(config: ManagerConfig) -> Wired:
         services=services,
         scheduler=Scheduler(begin, moves, cluster, leadership, config.scheduler.interval_seconds, decisions.record),
         decisions=decisions,
-        sweeper=Sweeper(moves, nomad, agents, nodes, _limits(config.scheduler)),
-        agent_watcher=AgentWatcher(redis, streams, me, nodes, moves),
+        sweeper=Sweeper(moves, nomad, agents, nodes, illnesses, _limits(config.scheduler)),
+        agent_watcher=AgentWatcher(redis, streams, me, nodes, illnesses, moves),
         nomad_watcher=NomadWatcher(client, config.nomad.address, config.nomad.namespace, moves),
         news_exchange=NewsExchange(redis, streams.sessions, news),
         database=begin,

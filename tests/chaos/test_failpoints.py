@@ -28,12 +28,12 @@ for room in (caravan_manager, caravan_agent_driver):
 AT_START = re.compile(r"leader\.|manager\.secrets\.|manager\.sweep\.(nomad|agent)-list\.")
 """A manager passes these when it is started, the leader's first of all."""
 ELSEWHERE = re.compile(
-    r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart|preempt)\."
+    r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart|preempt|illness)\."
     r"|manager\.launch\.nomad-stop\."
     r"|manager\.sweep\.(orphan|vanished|late|missed|stranded|agent-forget)\."
     r"|agent\.(cleanup\.docker-kill|release\.file-write)\."
 )
-"""These are passed only by gangs, or after something else went wrong: tests/integration goes there, and kills there."""
+"""These are passed by gangs, with accelerators, or when something else went wrong: tests/integration kills there."""
 LOOPS = re.compile(r"leader\.|manager\.(sweep|heartbeat|events|secrets)\.|agent\.(watcher|events)\.")
 """These are passed without a journey, too: sooner or later."""
 BACKGROUND_SECONDS = 150.0

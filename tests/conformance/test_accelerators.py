@@ -194,3 +194,19 @@ def test_the_two_kernels_of_a_gang_have_parts_of_their_own(
     assert sorted(parts for kernel in given for parts in kernel.items()) == [("fake-cuda-0", 6), ("fake-cuda-1", 6)]
     user.must("session", "destroy", "gpu-pair")
     assert eventually(lambda: not leftovers.all())
+
+
+def test_a_session_is_told_that_its_gpu_fell_ill_and_goes_on(
+    user: User, image: str, machine: Machine, leftovers: Leftovers
+) -> None:
+    user.must(*create(user, image, "patient", "cuda.shares=0.5"))
+    ((gpu, _),) = machine.given(user.until("patient", "RUNNING"))[0].items()
+    machine.stack.layout.devices.write_text(f'{FAKES.read_text()}\n[kinds.fake]\nill = ["{gpu}"]\n')
+    told = eventually(lambda: user.session("patient")["status_data"].get("devices"))
+    assert [(ill["kernel"], ill["device"]) for ill in told["ill"]] == [("main1", gpu)]
+    machine.stack.layout.devices.write_text(FAKES.read_text())
+    assert eventually(lambda: "devices" not in user.session("patient")["status_data"])
+    assert eventually(lambda: len(machine.healthy()) == 13)
+    assert user.session("patient")["status"] == "RUNNING"
+    user.must("session", "destroy", "patient")
+    assert eventually(lambda: not leftovers.all())

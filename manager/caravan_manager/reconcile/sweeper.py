@@ -26,6 +26,7 @@ from caravan_manager.nodes.agents import Agents
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node, missed_starts
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.sessions import repository, survey
 from caravan_manager.sessions.model import BEFORE_RELEASE, COMING_UP, ON_NODES, Session
 from caravan_manager.sessions.moves import SessionMoves
@@ -66,12 +67,19 @@ class Sweeper:
     """The loop of comparisons."""
 
     def __init__(
-        self, moves: SessionMoves, nomad: Nomad, agents: Agents, node_service: NodesService, limits: Limits
+        self,
+        moves: SessionMoves,
+        nomad: Nomad,
+        agents: Agents,
+        node_service: NodesService,
+        illnesses: Illnesses,
+        limits: Limits,
     ) -> None:
         self._moves = moves
         self._nomad = nomad
         self._agents = agents
         self._nodes = node_service
+        self._illnesses = illnesses
         self._limits = limits
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -97,7 +105,7 @@ class Sweeper:
         return True
 
     async def _sweep(self, began: datetime) -> None:
-        for sweep in (partial(self.mark_lost_nodes, began), self.sweep_jobs, self.sweep_nodes):
+        for sweep in (partial(self.mark_lost_nodes, began), self.sweep_jobs, self.sweep_nodes, self._illnesses.sweep):
             try:
                 await sweep()
             except* (CaravanError, SQLAlchemyError, OSError):

@@ -31,6 +31,7 @@ from caravan_common.wire.events import (
     Streams,
 )
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.sessions.model import Session, SessionNotFoundError
 from caravan_manager.sessions.moves import SessionMoves
 
@@ -77,11 +78,20 @@ async def retrying(name: str, act: Callable[[], Awaitable[None]], missed: asynci
 class AgentWatcher:
     """Reads the agents' streams in Redis. Managers share the entries; an entry is done when it is recorded."""
 
-    def __init__(self, redis: Redis, streams: Streams, consumer: str, nodes: NodesService, moves: SessionMoves) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        streams: Streams,
+        consumer: str,
+        nodes: NodesService,
+        illnesses: Illnesses,
+        moves: SessionMoves,
+    ) -> None:
         self._redis = redis
         self._streams = streams
         self._consumer = consumer
         self._nodes = nodes
+        self._illnesses = illnesses
         self._moves = moves
 
     async def run(self) -> None:
@@ -165,6 +175,7 @@ class AgentWatcher:
             case NodeHeartbeat():
                 with HEARD:
                     await self._nodes.heard(event)
+                await self._illnesses.heard(event)
             case NodeStopped():
                 await self._nodes.stopped(event)
             case KernelStarted(session=session, kernel=kernel, container=container):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from caravan_common.states import SessionResult, SessionStatus
 from caravan_manager.people.model import Principal
+from caravan_manager.sessions.illness import illnesses
 from caravan_manager.sessions.model import Kernel, Session
 
 _OF_KERNEL = {
@@ -39,6 +40,8 @@ _ENDING = frozenset({SessionStatus.TERMINATING, SessionStatus.TERMINATED})
 UNKNOWN_EXIT = -1
 """The exit code of a kernel that ends, as long as nobody knows it."""
 
+DEVICE_ILL, DEVICE_WELL = "kernel_device_unhealthy", "kernel_device_recovered"
+"""Caravan's own, which clients that do not know them pass over; the reason says which device, and what is wrong."""
 LAST = frozenset({"session_terminated", "session_cancelled"})
 """After one of these nothing more is told of a session."""
 SCOPES = frozenset({"session", "kernel"})
@@ -137,6 +140,7 @@ def events_of(before: Session | None, after: Session) -> tuple[SessionEvent, ...
         *(_of_session(_OF_SESSION[status], after) for status in entered if status in _BEFORE_KERNELS),
         *_kernels_entered(before, after),
         *(_of_session(_OF_SESSION[status], after) for status in entered if status not in _BEFORE_KERNELS),
+        *_devices(before, after),
     )
 
 
@@ -164,6 +168,18 @@ def _kernels_entered(before: Session, after: Session) -> Iterator[SessionEvent]:
     for kernel in after.kernels:
         if known.get(kernel.id) is not kernel.status and kernel.status in _OF_KERNEL:
             yield _of_kernel(_OF_KERNEL[kernel.status], after, kernel)
+
+
+def _devices(before: Session, after: Session) -> Iterator[SessionEvent]:
+    """Give what kernels are told of their devices; a kernel that is gone is told nothing."""
+    known, ill = illnesses(before.status_data), illnesses(after.status_data)
+    for key in sorted(known.keys() ^ ill.keys()):
+        illness = ill.get(key) or known[key]
+        name, problem = (DEVICE_ILL, f": {illness.problem}") if key in ill else (DEVICE_WELL, "")
+        kernel = after.kernel(illness.kernel_id)
+        if kernel is not None and not kernel.is_dead:
+            reason = f"{illness.slot} {illness.device}{problem}"
+            yield replace(_of_kernel(name, after, kernel), reason=reason)
 
 
 def _of_session(name: str, session: Session, exit_code: int | None = None) -> SessionEvent:

@@ -10,4 +10,9 @@ DROPPED = Counter(
     ["where"],
 )
 STREAMS = Gauge("caravan_session_event_streams", "Streams of events that are open")
+ILL_DEVICES = Gauge(
+    "caravan_session_ill_devices",
+    "Ill devices that sessions hold, at this process' last sweep",
+    ["slot"],
+)
 WAITERS = Gauge("caravan_session_waiters", "Requests that wait for a session to run")

@@ -50,6 +50,8 @@ AVOIDED = timedelta(minutes=5)
 """How long a gang that lost a rank on a node prefers others."""
 GANG = "gang"
 """Where in ``status_data`` stands which ranks a gang lost."""
+DEVICES = "devices"
+"""Where in ``status_data`` stands which devices of the session are ill: see :mod:`.illness`."""
 PREEMPTED = "preempted"
 """Where in ``status_data`` stands for whom a session was ended, and whether it is to run again."""
 VICTIMS = "victims"
@@ -364,7 +366,7 @@ class Session:
             return self._failed("gang", "RankLost", f"a rank was lost before all were up: {lost[-1]['reason']}", now)
         fresh = tuple(_fresh(kernel, new_id, now) for kernel, new_id in zip(self.kernels, new_ids, strict=True))
         session = self._in(SessionStatus.PENDING, reason, now)
-        return replace(session, kernels=fresh, attempt=self.attempt + 1, scheduled_at=None)
+        return replace(session._without_devices(), kernels=fresh, attempt=self.attempt + 1, scheduled_at=None)
 
     def scheduled(self, seats: Mapping[UUID, Seat], now: datetime) -> "Session":
         """Return the session with a seat for each kernel. Raises ConflictError unless it is PENDING."""
@@ -538,8 +540,12 @@ class Session:
             return self._in(SessionStatus.TERMINATED, info, now)
         attempt = self.attempt + 1
         fresh = tuple(_fresh(kernel, uuid5(kernel.id, f"attempt-{attempt}"), now) for kernel in self.kernels)
-        queued = self._not_again()._in(SessionStatus.PENDING, "preempted", now)
+        queued = self._not_again()._without_devices()._in(SessionStatus.PENDING, "preempted", now)
         return replace(queued, kernels=fresh, attempt=attempt, scheduled_at=None, deadline=None, terminated_at=None)
+
+    def _without_devices(self) -> "Session":
+        """Return the session without what it was told of devices that it does not hold any more."""
+        return replace(self, status_data={name: value for name, value in self.status_data.items() if name != DEVICES})
 
     def _failed(self, source: str, name: str, reason: str, now: datetime) -> "Session":
         data = self.status_data | {"error": {"src": source, "name": name, "repr": reason}}

@@ -13,9 +13,11 @@ from caravan_common.states import ClusterMode, NodeStatus, SessionStatus, Sessio
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import kernels, nodes, session_dependencies, sessions, users
 from caravan_manager.quotas.model import Tenant
+from caravan_manager.sessions.illness import WITH_CONTAINERS, Holder, illnesses
 from caravan_manager.sessions.model import (
     BEFORE_RELEASE,
     DEAD,
+    DEVICES,
     ON_NODES,
     STARTING,
     VICTIMS,
@@ -197,6 +199,42 @@ async def list_stranded(tx: Transaction, limit: int = MANY) -> list[tuple[UUID, 
         .limit(limit)
     )
     return [(row.session_id, row.id) for row in await tx.execute(wanted)]
+
+
+async def list_holders(tx: Transaction, node: str | None = None, limit: int = MANY) -> list[Holder]:
+    """Return the kernels with containers that hold devices: of one node, or of all."""
+    wanted = (
+        select(
+            kernels.c.session_id,
+            kernels.c.id,
+            kernels.c.node,
+            kernels.c.devices,
+            sessions.c.status_data[DEVICES].label("told"),
+        )
+        .join_from(sessions, kernels)
+        .where(
+            sessions.c.status.in_([status.value for status in WITH_CONTAINERS]),
+            kernels.c.status.not_in([status.value for status in DEAD]),
+            kernels.c.node.is_not(None),
+            func.jsonb_array_length(kernels.c.devices) > 0,
+        )
+        .order_by(sessions.c.sequence)
+        .limit(limit)
+    )
+    if node is not None:
+        wanted = wanted.where(kernels.c.node == node)
+    return [_holder(row) for row in await tx.execute(wanted)]
+
+
+def _holder(row: AnyRow) -> Holder:
+    told = illnesses({DEVICES: row.told or {}})
+    return Holder(
+        session=row.session_id,
+        kernel=row.id,
+        node=row.node,
+        devices=tuple(HeldDevice.from_json(device) for device in row.devices),
+        told=frozenset((slot, device) for kernel, slot, device in told if kernel == row.id),
+    )
 
 
 async def list_named(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Named]:

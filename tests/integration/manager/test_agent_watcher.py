@@ -17,6 +17,7 @@ from caravan_common.wire.events import EVENT, Event, KernelTerminated, NodeHeart
 from caravan_manager.db.engine import Begin
 from caravan_manager.nodes import repository
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.reconcile.watcher import AgentWatcher
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
@@ -52,11 +53,12 @@ async def write(redis: Redis, *events: Event) -> None:
 @asynccontextmanager
 async def watching(redis: Redis, begin: Begin) -> AsyncIterator[None]:
     moves = SessionMoves(begin, SessionNews(), lambda: NOW)
-    watcher = asyncio.create_task(AgentWatcher(redis, STREAMS, "m", NodesService(begin), moves).run())
+    watcher = AgentWatcher(redis, STREAMS, "m", NodesService(begin), Illnesses(moves), moves)
+    watching = asyncio.create_task(watcher.run())
     try:
         yield
     finally:
-        await end([watcher])
+        await end([watching])
 
 
 async def test_no_number_of_heartbeats_loses_the_end_of_a_kernel(redis_server: RedisServer, begin: Begin) -> None:

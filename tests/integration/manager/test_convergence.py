@@ -31,6 +31,7 @@ from caravan_common.nomad.client import JobState
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.agent import KernelSpec
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import EVENT, Event, KernelStarted, KernelTerminated, NodeHeartbeat, Streams
 from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.db.engine import Begin
@@ -39,6 +40,7 @@ from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.reconcile import watcher
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.loop import Cluster, Scheduler
@@ -103,6 +105,7 @@ class Process:
     service: SessionsService
     scheduler: Scheduler
     sweeper: Sweeper
+    illnesses: Illnesses
     agents: AgentWatcher
     nomad: NomadWatcher
     nodes: NodesService
@@ -180,20 +183,23 @@ class World:
     killer: Killer = field(default_factory=lambda: Killer(None))
     has_node: bool = True
     silent_beats: bool = False
+    devices: list[Device] = field(default_factory=list)
 
     def start(self) -> None:
         """Start a manager, which knows nothing but what is written down."""
         self.killer.dying = False
         moves = SessionMoves(self.begin, SessionNews(), lambda: self.now)
         nodes = NodesService(self.begin)
+        illnesses = Illnesses(moves)
         restarts = Restarts(moves, self.nomad, self.node)
         cluster = Cluster(self.nomad, self.node, Skeleton(self.skeleton), restarts)
         folders = VFoldersService(self.begin, {})
         self.process = Process(
             service=SessionsService(self.begin, moves, folders, self.node, self.nomad, lambda: self.now, restarts),
             scheduler=Scheduler(self.begin, moves, cluster, FakeLeader(), 1),
-            sweeper=Sweeper(moves, self.nomad, self.node, nodes, LIMITS),
-            agents=AgentWatcher(self.redis, self.streams, "manager", nodes, moves),
+            sweeper=Sweeper(moves, self.nomad, self.node, nodes, illnesses, LIMITS),
+            illnesses=illnesses,
+            agents=AgentWatcher(self.redis, self.streams, "manager", nodes, illnesses, moves),
             nomad=NomadWatcher(None, "", "", moves),  # type: ignore[arg-type]
             nodes=nodes,
             secrets=SecretKeys(Sealed(), lambda: 0.0),  # type: ignore[arg-type]
@@ -229,6 +235,7 @@ class World:
         await self.alive(self._follow_nomad)
         await self.alive(self.process.sweeper.sweep_jobs)
         await self.alive(self.process.sweeper.sweep_nodes)
+        await self.alive(self.process.illnesses.sweep)
 
     async def _schedule(self) -> None:
         await self.process.scheduler.pass_once()
@@ -260,7 +267,8 @@ class World:
             version="0.1.0",
             url=URL,
             region="local",
-            slots={"cpu": "4", "mem": "4294967296"},
+            slots={"cpu": "4", "mem": "4294967296"} | {device.slot: "1" for device in self.devices},
+            devices=self.devices,
             images=[],
         )
 
@@ -606,10 +614,34 @@ async def preempted(world: World) -> End:
     return DESTROYED
 
 
+async def ill(world: World) -> End:
+    """The session's accelerator falls ill and gets well again: each is told once, whoever dies over it."""
+    well = Device(id="GPU-1", slot="cuda.device", model="A100")
+    world.devices = [well]
+    await world.turn()
+    await world.create(None, resources={"cpu": "1", "mem": "256m", "cuda.device": "1"})
+    await world.until(SessionStatus.RUNNING)
+    world.devices = [well.model_copy(update={"healthy": False, "problem": "XID 79"})]
+    for _ in range(2):
+        await world.turn()
+    (session,) = await world.sessions()
+    (told,) = session.status_data["devices"]["ill"]
+    assert (told["kernel"], told["device"], told["problem"]) == ("main1", "GPU-1", "XID 79")
+    await world.turn()
+    assert (await world.sessions())[0].status_data["devices"]["ill"] == [told]
+    world.devices = [well]
+    for _ in range(2):
+        await world.turn()
+    (session,) = await world.sessions()
+    assert (session.status, "devices" in session.status_data) == (SessionStatus.RUNNING, False)
+    await world.destroy()
+    return DESTROYED
+
+
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
-    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted,
+    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted, ill,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 

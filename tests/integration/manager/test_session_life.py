@@ -29,6 +29,7 @@ from caravan_manager.db.tables import audit_log, keypair_resource_policies
 from caravan_manager.images.model import ImageNotFoundError
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.scheduler import loop, metrics
 from caravan_manager.scheduler.loop import Cluster, Scheduler
@@ -127,7 +128,7 @@ def manager(begin: Begin, tmp_path: Path) -> Manager:
         moves=moves,
         service=SessionsService(begin, moves, VFoldersService(begin, {}), agents, nomad, clock, restarts),
         scheduler=Scheduler(begin, moves, Cluster(nomad, agents, skeleton, restarts), leader, 0.05),
-        sweeper=Sweeper(moves, nomad, agents, nodes, LIMITS),
+        sweeper=Sweeper(moves, nomad, agents, nodes, Illnesses(moves), LIMITS),
         nodes=nodes,
         nomad=nomad,
         agents=agents,

@@ -12,6 +12,7 @@ from tests.fakes.nomad import FakeNomad
 
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile import sweeper
+from caravan_manager.reconcile.illness import Illnesses
 from caravan_manager.reconcile.sweeper import Limits, Sweeper
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
@@ -24,7 +25,7 @@ class Counting(Sweeper):
     """Counts its sweeps instead of carrying them out."""
 
     def __init__(self, moves: SessionMoves, nodes: Any) -> None:
-        super().__init__(moves, FakeNomad(), FakeAgents(), nodes, LIMITS)
+        super().__init__(moves, FakeNomad(), FakeAgents(), nodes, Illnesses(moves), LIMITS)
         self.sweeps = 0
 
     async def _sweep(self, began: datetime) -> None:

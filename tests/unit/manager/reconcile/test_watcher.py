@@ -66,7 +66,8 @@ async def test_a_cancellation_that_gets_lost_is_repeated_until_the_watcher_stops
     redis: Any = Forgetful()
     nothing: Any = None
     moves = SessionMoves(nothing, SessionNews(), nothing)
-    reading = asyncio.create_task(watcher.AgentWatcher(redis, Streams.of("events"), "manager", nothing, moves).run())
+    agents = watcher.AgentWatcher(redis, Streams.of("events"), "manager", nothing, nothing, moves)
+    reading = asyncio.create_task(agents.run())
     await asyncio.sleep(0.05)
     async with asyncio.timeout(5):
         await service.end([reading])
