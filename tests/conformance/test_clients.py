@@ -21,7 +21,10 @@ NEWEST = max(PYTHONS, key=lambda version: [int(part) for part in version.split("
 
 
 def test_the_main_job_with_the_newest(stack: Stack, tmp_path: Path, image: str) -> None:
-    """It has changed most. The journeys of the other files are made with all versions, in the long run."""
+    """It has changed most. The journeys of the other files are made with all versions, in the long run.
+
+    Here each command starts the client anew, as in a shell.
+    """
     user = User(stack.client(tmp_path, NEWEST), NEWEST)
     user.must("vfolder", "create", "newest", "local:volume1")
     user.must("vfolder", "upload", "newest", "-b", str(EXAMPLE), "train.py", "input.csv")
