@@ -6,6 +6,7 @@ from types import FrameType
 
 import pytest
 from hypothesis import settings
+from tests.accelerators import fake_accelerators
 
 from caravan_deploy.second import Stack, second_stack
 
@@ -22,8 +23,23 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests with accelerators at the end: all others see a node without any."""
+    items.sort(key=lambda item: "accelerators" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def stack() -> Generator[Stack]:
     """Give a running Caravan on free ports in a temporary folder, beside any other on this machine."""
     with second_stack() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def accelerators(stack: Stack) -> Generator[None]:
+    """Have fake accelerators on the stack's node, from the first test that asks for them to the end of the run.
+
+    To put them in or to take them out takes Nomad ten seconds and more: a test leaves them as it found them.
+    """
+    with fake_accelerators(stack):
+        yield

@@ -1,9 +1,7 @@
 """Sessions with accelerators, through the official client on a node with 8 fake GPUs and 3 kinds of NPU."""
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,24 +11,15 @@ from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
 
-FAKES = Path(__file__).parents[2] / "examples/devices/fake.toml"
 LITTLE = ("-r", "cpu=1", "-r", "mem=128m")
 SHOW = "cat /home/config/resource.txt; env | grep -E '^(N_GPUS|CUDA_VISIBLE_DEVICES|GPU_TYPE)='; ls /dev | grep fake"
 
 
 class Machine:
-    """What the node has of accelerators, and who has what of it by Nomad's account."""
+    """Who has what of the node's accelerators, by Nomad's account."""
 
     def __init__(self, stack: Stack) -> None:
         self._nomad = stack.servers.nomad
-        self.stack = stack
-
-    def healthy(self) -> dict[str, int]:
-        """Return how many parts of each device Nomad can give."""
-        (node,) = self._nomad.call("GET", "/v1/nodes")
-        found = self._nomad.call("GET", f"/v1/node/{node['ID']}")["NodeResources"]["Devices"] or []
-        parts = {group["Name"]: sum(part["Healthy"] for part in group["Instances"]) for group in found}
-        return {name: count for name, count in parts.items() if count}
 
     def given(self, session: dict[str, Any]) -> list[dict[str, int]]:
         """Return the parts of each device that Nomad gave to each allocation of a session."""
@@ -43,25 +32,10 @@ class Machine:
         ]
 
 
-@pytest.fixture(scope="module")
-def machine(stack: Stack) -> Iterator[Machine]:
-    """The node with its fake accelerators, when Nomad and the manager know of them; without them afterwards."""
-    machine = Machine(stack)
-    stack.layout.devices.write_text(FAKES.read_text())
-    eventually(lambda: len(machine.healthy()) == 13)
-    eventually(lambda: "rngd.device" in offered(stack))
-    yield machine
-    stack.layout.devices.write_text("")
-    eventually(lambda: not machine.healthy())
-    eventually(lambda: "rngd.device" not in offered(stack))
-
-
-def offered(stack: Stack) -> dict[str, str]:
-    """Return the slots that the manager knows of."""
-    done = subprocess.run(
-        ["curl", "-sf", f"{stack.layout.endpoint}/config/resource-slots"], capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
+@pytest.fixture
+def machine(stack: Stack, accelerators: None) -> Machine:
+    """The node with its fake accelerators, of which Nomad and the manager know."""
+    return Machine(stack)
 
 
 def create(user: User, image: str, name: str, *resources: str, command: str = "sleep 600", **options: str) -> list[str]:

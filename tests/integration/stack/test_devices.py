@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.accelerators import FAKES, KINDS, groups, parts
 
 from caravan_common.wire.devices import nomad_device
 from caravan_deploy.progress import wait_for
@@ -16,8 +17,6 @@ from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
 
-FAKES = Path(__file__).parents[3] / "examples/devices/fake.toml"
-KINDS = {"cuda": 8, "atom": 2, "warboy": 2, "rngd": 1}
 ILL = '[kinds.fake]\nill = ["fake-cuda-3"]\n'
 IMAGE = "caravan/python:3.11-bookworm"
 
@@ -32,15 +31,6 @@ class Accelerated:
     def fake(self, more: str = "") -> None:
         self.stack.layout.devices.write_text(FAKES.read_text() + more)
 
-    def groups(self) -> list[dict[str, Any]]:
-        (node,) = self.stack.servers.nomad.call("GET", "/v1/nodes")
-        return self.stack.servers.nomad.call("GET", f"/v1/node/{node['ID']}")["NodeResources"]["Devices"] or []
-
-    def parts(self, *, healthy: bool) -> dict[str, int]:
-        """Return how many parts of each device are well, or ill."""
-        counts = {g["Name"]: sum(part["Healthy"] is healthy for part in g["Instances"]) for g in self.groups()}
-        return {name: count for name, count in counts.items() if count}
-
     def until(self, what: str, probe: Any) -> Any:
         return wait_for(what, lambda: probe() or None, 60)
 
@@ -50,7 +40,13 @@ class Accelerated:
         task = {
             "Name": "main",
             "Driver": "docker",
-            "Config": {"image": IMAGE, "command": "python3", "args": ["-c", script], "network_mode": "none"},
+            "Config": {
+                "image": IMAGE,
+                "command": "python3",
+                "args": ["-c", script],
+                "network_mode": "none",
+                "init": True,
+            },
             "Resources": {
                 "CPU": 50,
                 "MemoryMB": 64,
@@ -107,16 +103,13 @@ class Accelerated:
 
 
 @pytest.fixture
-def node(stack: Stack) -> Iterator[Accelerated]:
+def node(stack: Stack, accelerators: None) -> Iterator[Accelerated]:
     accelerated = Accelerated(stack)
-    before = stack.layout.devices.read_text()
-    accelerated.fake()
-    accelerated.until("Nomad does not see the devices", lambda: len(accelerated.groups()) == sum(KINDS.values()))
     yield accelerated
     for job in list(accelerated.jobs):
         accelerated.stop(job)
-    stack.layout.devices.write_text(before)
-    accelerated.until("Nomad still sees the devices", lambda: not accelerated.groups())
+    accelerated.fake()
+    accelerated.until("a device stays ill", lambda: not parts(stack, healthy=False))
 
 
 def test_nomad_sees_each_physical_device_as_a_group_of_its_own(node: Accelerated) -> None:
@@ -134,7 +127,7 @@ def test_nomad_sees_each_physical_device_as_a_group_of_its_own(node: Accelerated
     for kind, count in KINDS.items():
         for number in range(count):
             assert f"caravan/{kind}/fake-{kind}-{number}[fake-{kind}-{number}::0]" in status.stdout
-    first = next(group for group in node.groups() if group["Name"] == "fake-cuda-0")
+    first = next(group for group in groups(node.stack) if group["Name"] == "fake-cuda-0")
     assert len(first["Instances"]) == 10
     memory = first["Attributes"]["memory"]
     assert (memory["Int"], memory["Unit"]) == (81920, "MiB")
@@ -167,7 +160,7 @@ def test_one_task_has_devices_of_two_kinds_and_each_one_s_file(node: Accelerated
 
 def test_a_killed_plugin_comes_back_and_no_share_is_lost_or_given_twice(node: Accelerated) -> None:
     holder = node.until_it_runs(node.run("holder", ("cuda.shares", "fake-cuda-4", 6)))
-    before = node.parts(healthy=True)
+    before = parts(node.stack, healthy=True)
     killed = node.plugin()
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
@@ -176,7 +169,7 @@ def test_a_killed_plugin_comes_back_and_no_share_is_lost_or_given_twice(node: Ac
 
     node.until_it_runs(rest)
     node.until("what is held is given again", partial(node.refused, more))
-    assert node.parts(healthy=True) == before
+    assert parts(node.stack, healthy=True) == before
     assert node.allocation(holder["JobID"]) | {"ModifyIndex": 0} == holder | {"ModifyIndex": 0}
 
 
@@ -184,12 +177,12 @@ def test_an_ill_device_is_out_of_reach_and_its_session_goes_on(node: Accelerated
     holder = node.run("patient", ("cuda.shares", "fake-cuda-3", 2))
     node.until_it_runs(holder)
     node.fake(ILL)
-    node.until("Nomad does not hear of it", lambda: node.parts(healthy=False) == {"fake-cuda-3": 10})
+    node.until("Nomad does not hear of it", lambda: parts(node.stack, healthy=False) == {"fake-cuda-3": 10})
     late = node.run("late", ("cuda.shares", "fake-cuda-3", 1))
     node.until("Nomad places on an ill device", partial(node.refused, late))
 
     assert node.until_it_runs(holder)
-    problems = {part["HealthDescription"] for g in node.groups() for part in g["Instances"] if not part["Healthy"]}
+    problems = {part["HealthDescription"] for g in groups(node.stack) for part in g["Instances"] if not part["Healthy"]}
     assert problems == {"the device file says so"}
     node.fake()
     node.until_it_runs(late)
