@@ -18,8 +18,9 @@ from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import scheduler_passes
 from caravan_manager.people.model import Principal
+from caravan_manager.scheduler.decisions import log as log_module
 from caravan_manager.scheduler.decisions import repository
-from caravan_manager.scheduler.decisions.log import PRUNE_AFTER, DecisionLog, Keep
+from caravan_manager.scheduler.decisions.log import DecisionLog, Keep
 from caravan_manager.scheduler.decisions.packed import PackedPass
 from caravan_manager.scheduler.decisions.repository import PassNotFoundError
 
@@ -134,18 +135,19 @@ async def test_old_passes_and_too_many_bytes_go_away(manager: Manager, log: Deci
     assert left == [kept.taken_at + timedelta(seconds=4), kept.taken_at + timedelta(seconds=5)]
 
 
-async def test_the_log_prunes_now_and_then(manager: Manager, user: Principal) -> None:
+async def test_the_log_prunes_now_and_then(manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "PRUNE_AFTER", 20)
     await manager.service.create(user, request())
-    log = DecisionLog(manager.begin, Keep(timedelta(hours=1), 2**28), manager.clock)
+    log = DecisionLog(manager.begin, Keep(timedelta(minutes=10), 2**28), manager.clock)
     manager.scheduler._record = log.record
-    for passed in range(PRUNE_AFTER + 1):
+    for passed in range(20 + 1):
         manager.clock.now += timedelta(minutes=1)
         await manager.add_node(cpu=f"0.{passed + 1:03}")  # each pass sees another node
         await manager.schedule()
         await log.write()
     kept = await passes(manager.begin)
-    assert len(kept) == 61
-    assert kept[0].taken_at == manager.clock() - timedelta(hours=1)
+    assert len(kept) == 11
+    assert kept[0].taken_at == manager.clock() - timedelta(minutes=10)
 
 
 async def test_replay_decides_the_same_and_says_so(
@@ -195,8 +197,8 @@ async def test_a_recording_is_exported_and_simulated(
     manager: Manager, log: DecisionLog, user: Principal, config: Path, tmp_path: Path
 ) -> None:
     await manager.add_node(cpu="1")
-    first = (await manager.service.create(user, request("first"))).session
-    second = (await manager.service.create(user, request("second"))).session
+    first = (await manager.service.create(user, request("name-of-one"))).session
+    second = (await manager.service.create(user, request("name-of-other"))).session
     for session in (first, second):
         await manager.started(session.id)
         await log.write()
@@ -207,7 +209,7 @@ async def test_a_recording_is_exported_and_simulated(
     assert "2 sessions from 2 passes, 0 left out" in said.output
     written = json.loads(trace.read_text())
     assert written["format"] == "caravan-trace-1"
-    assert "first" not in trace.read_text()
+    assert "name-of" not in trace.read_text()
     policy.write_text("")
     simulated = await run("simulate", "--trace", trace, "--policy", policy)
     assert simulated.exit_code == 0, simulated.output

@@ -264,12 +264,16 @@ async def test_the_command_needs_nothing_but_the_database(
     await world.make(world.user, "mine", cuda_shares="1")
     (tmp_path / "manager.toml").write_text(CONFIG.format(database=database))
     command = Path(sys.executable).with_name("caravan-manager")
-    for session, code, expected in (("mine", 0, "SESSION     mine ("), ("nobody", 1, "does not exist")):
+
+    async def said(session: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
             *(command, "explain", "--config", tmp_path / "manager.toml", session),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
-        assert expected in output.decode()
-        assert process.returncode == code
+        return process.returncode, output.decode()
+
+    explained, refused = await asyncio.gather(said("mine"), said("nobody"))
+    assert (explained[0], "SESSION     mine (" in explained[1]) == (0, True), explained
+    assert (refused[0], "does not exist" in refused[1]) == (1, True), refused
