@@ -36,6 +36,6 @@ class RedisServer:
 
     async def stop(self) -> None:
         if self.process is not None:
-            self.process.terminate()
+            self.process.kill()  # it keeps nothing, so it need not be asked
             await self.process.wait()
             self.process = None

@@ -154,7 +154,7 @@ class Node:
         self._running = AsyncExitStack()
         api, *_ = await self._running.enter_async_context(running_agent(self.config))
         self.url = f"http://{api}"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await self.call("GET", "/health"))[0] != 200:
                 await asyncio.sleep(0.02)
 
@@ -263,6 +263,12 @@ class Node:
         await self.engine.call("POST", f"/containers/{container}/start")
         return container
 
+    async def until_it_waits(self, container: str) -> None:
+        """Wait until an interactive kernel's first process has set its traps, and sleeps."""
+        async with asyncio.timeout(30):
+            while "sleep 86400" not in str(await self.engine.call("GET", f"/containers/{container}/top")):
+                await asyncio.sleep(0.02)
+
     async def remove(self, container: str) -> None:
         """Remove the container, as Nomad does when its task has ended."""
         await self.engine.call("DELETE", f"/containers/{container}", {"force": "1"})
@@ -271,6 +277,17 @@ class Node:
         status, text = await self.call("GET", f"/kernels/{kernel}/logs")
         assert status == 200, text
         return text
+
+    async def until_logged(self, spec: KernelSpec, wanted: str, seconds: float = 20) -> None:
+        """Wait until the kernel's log is exactly this: what its process says comes some time after its start."""
+        said = ""
+        try:
+            async with asyncio.timeout(seconds):
+                while said != wanted:
+                    await asyncio.sleep(0.02)
+                    said = await self.log(spec.kernel)
+        except TimeoutError:
+            pytest.fail(f"wanted {wanted!r}, got {said!r}")
 
     async def events(self, kernel: UUID) -> list[Event]:
         return [event for _, event in await self.told() if getattr(event, "kernel", None) == kernel]
@@ -291,7 +308,7 @@ class Node:
             for entry, fields in sorted(entries, key=lambda e: tuple(map(int, e[0].split("-"))))
         ]
 
-    async def until(self, kernel: UUID, *types: str, seconds: float = 10) -> list[Event]:
+    async def until(self, kernel: UUID, *types: str, seconds: float = 30) -> list[Event]:
         """Wait until exactly these events of the kernel are in the stream, in this order."""
         events: list[Event] = []
         try:
@@ -302,6 +319,16 @@ class Node:
         except TimeoutError:
             pytest.fail(f"wanted {types}, got {events}")
         return events
+
+    async def until_gone(self, spec: KernelSpec, seconds: float = 20) -> None:
+        """Wait until nothing is left of a kernel: its record goes after its last event is told."""
+        left: list[str] = []
+        try:
+            async with asyncio.timeout(seconds):
+                while left := await self.left_of(spec):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"still there: {left}")
 
     async def left_of(self, spec: KernelSpec) -> list[str]:
         """Say what is left of a kernel on the machine: containers, network, mounts, folders, records."""

@@ -45,8 +45,7 @@ async def test_a_kernel_lives_through_a_restart_of_the_agent_between_any_two_ste
     assert terminated.exit_code == 5
     assert await node.log(spec.kernel) == "folder\nend\n"
     assert (folder / "a").read_text() == "folder\n"
-    await asyncio.sleep(0.1)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_an_end_while_the_agent_was_away_is_told_with_its_exit_code(node) -> None:
@@ -200,7 +199,7 @@ async def test_the_sweep_cleans_a_kernel_whose_job_never_came_and_spares_the_oth
     finally:
         await node.engine.call("DELETE", f"/networks/{made['Id']}")
     assert terminated.reason == "no container was started in time"
-    assert await node.left_of(orphan) == []
+    await node.until_gone(orphan)
     assert (folder / "a").read_text() == "stays"
     assert foreign in names
     assert [event.type for event in await node.events(runs.kernel)] == ["kernel_started"]

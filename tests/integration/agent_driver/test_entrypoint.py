@@ -47,55 +47,62 @@ async def _finish(node, spec):
     return (await node.until(spec.kernel, "kernel_started", "kernel_terminated"))[1]
 
 
-@pytest.mark.parametrize("image", IMAGES)
-async def test_hostile_values_reach_the_process_as_the_text_they_are(node, image) -> None:
-    mount, folder = node.folder("out")
+async def test_hostile_values_reach_the_process_as_the_text_they_are(node) -> None:
     script = "cat /proc/$$/environ > /home/work/out/environ; touch /home/work/out/done"
-    spec = node.spec(image=image, environ=HOSTILE, startup_command=script, mounts=[mount])
 
-    ended = await _finish(node, spec)
+    async def live(image: str) -> None:
+        mount, folder = node.folder("out")
+        spec = node.spec(image=image, environ=HOSTILE, startup_command=script, mounts=[mount])
 
-    seen = dict(entry.split("=", 1) for entry in (folder / "environ").read_bytes().decode().split("\0") if entry)
-    assert ended.exit_code == 0
-    assert {name: seen.get(name) for name in HOSTILE} == HOSTILE
-    assert (seen["HOME"], seen["USER"], seen["LOCAL_USER_ID"]) == ("/home/work", "work", "1000")
-    home = node.config.state_dir / "scratches" / str(spec.kernel) / "work"
-    assert not (home / "pwned").exists()
+        ended = await _finish(node, spec)
 
+        seen = dict(entry.split("=", 1) for entry in (folder / "environ").read_bytes().decode().split("\0") if entry)
+        assert ended.exit_code == 0, image
+        assert {name: seen.get(name) for name in HOSTILE} == HOSTILE, image
+        assert (seen["HOME"], seen["USER"], seen["LOCAL_USER_ID"]) == ("/home/work", "work", "1000"), image
+        home = node.config.state_dir / "scratches" / str(spec.kernel) / "work"
+        assert not (home / "pwned").exists(), image
 
-@pytest.mark.parametrize("image", IMAGES)
-async def test_the_process_is_the_user_work_in_its_home(node, image) -> None:
-    spec = node.spec(image=image, startup_command="id -u; id -g; id -un; pwd; id -G; touch /etc/x 2>&1 || echo refused")
-
-    await _finish(node, spec)
-
-    lines = (await node.log(spec.kernel)).splitlines()
-    assert lines[:5] == ["1000", "1000", "work", "/home/work", "1000"]
-    assert "refused" in lines
+    await asyncio.gather(*map(live, IMAGES))
 
 
-@pytest.mark.parametrize("image", IMAGES)
-async def test_a_batch_command_is_a_whole_script_and_its_exit_code_is_the_containers(node, image) -> None:
+async def test_the_process_is_the_user_work_in_its_home(node) -> None:
+    command = "id -u; id -g; id -un; pwd; id -G; touch /etc/x 2>&1 || echo refused"
+    specs = [node.spec(image=image, startup_command=command) for image in IMAGES]
+
+    await asyncio.gather(*(_finish(node, spec) for spec in specs))
+
+    for spec in specs:
+        lines = (await node.log(spec.kernel)).splitlines()
+        assert lines[:5] == ["1000", "1000", "work", "/home/work", "1000"], spec.image
+        assert "refused" in lines, spec.image
+
+
+async def test_a_batch_command_is_a_whole_script_and_its_exit_code_is_the_containers(node) -> None:
     script = 'x="it\'s"\nfor i in 1 2; do\n  echo "$x ${i} {{ y }} ${NOMAD_X-none}" # ☃\ndone\nexit 42'
-    spec = node.spec(image=image, startup_command=script)
+    specs = [node.spec(image=image, startup_command=script) for image in IMAGES]
 
-    ended = await _finish(node, spec)
+    ended = await asyncio.gather(*(_finish(node, spec) for spec in specs))
 
-    assert ended.exit_code == 42
-    assert await node.log(spec.kernel) == "it's 1 {{ y }} none\nit's 2 {{ y }} none\n"
+    assert [end.exit_code for end in ended] == [42, 42, 42]
+    for spec in specs:
+        assert await node.log(spec.kernel) == "it's 1 {{ y }} none\nit's 2 {{ y }} none\n", spec.image
 
 
-@pytest.mark.parametrize("image", IMAGES)
-async def test_an_interactive_kernel_ends_at_once_on_either_signal(node, image) -> None:
-    for signal in ("SIGTERM", "SIGINT"):
+async def test_an_interactive_kernel_ends_at_once_on_either_signal(node) -> None:
+    async def live(image: str, signal: str) -> int | None:
         spec = node.spec(image=image)
         await node.prepare(spec)
         container = await node.run(spec)
         await node.until(spec.kernel, "kernel_started")
-        await asyncio.sleep(0.4)
+        await node.until_it_waits(container)
         await node.engine.call("POST", f"/containers/{container}/kill", {"signal": signal})
-        _, ended = await node.until(spec.kernel, "kernel_started", "kernel_terminated", seconds=3)
-        assert ended.exit_code == 0
+        _, ended = await node.until(spec.kernel, "kernel_started", "kernel_terminated")
+        return ended.exit_code
+
+    ends = [(image, signal) for image in IMAGES for signal in ("SIGTERM", "SIGINT")]
+    codes = await asyncio.gather(*(live(*end) for end in ends))
+    assert dict(zip(ends, codes, strict=True)) == dict.fromkeys(ends, 0)
 
 
 async def test_the_bootstrap_script_runs_first_with_the_same_environment(node) -> None:
@@ -128,12 +135,12 @@ async def test_an_environment_that_no_process_can_have_is_refused(node, environ)
     assert "xxxx" not in json.loads(problem)["msg"]
 
 
-@pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize(("own", "seen"), [({}, "/driver"), ({"LD_LIBRARY_PATH": "/mine"}, "/driver:/mine")])
-async def test_a_drivers_libraries_go_before_the_users_own(node, image, own, seen) -> None:
+async def test_a_drivers_libraries_go_before_the_users_own(node, own, seen) -> None:
+    environ = {"CARAVAN_LIBRARY_PATH": "/driver", **own}
     command = 'printf "%s\\n" "$LD_LIBRARY_PATH"'
-    spec = node.spec(image=image, environ={"CARAVAN_LIBRARY_PATH": "/driver", **own}, startup_command=command)
+    specs = [node.spec(image=image, environ=environ, startup_command=command) for image in IMAGES]
 
-    await _finish(node, spec)
+    await asyncio.gather(*(_finish(node, spec) for spec in specs))
 
-    assert await node.log(spec.kernel) == f"{seen}\n"
+    assert [await node.log(spec.kernel) for spec in specs] == 3 * [f"{seen}\n"]

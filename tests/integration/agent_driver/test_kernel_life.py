@@ -36,8 +36,7 @@ async def test_a_batch_kernel_is_prepared_runs_tells_logs_and_leaves_nothing(nod
     assert (folder / "result.json").read_text() == "result\n"
     assert (folder / "result.json").stat().st_uid == node.config.uid
     assert (folder / "input.csv").exists()
-    await asyncio.sleep(0.1)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_an_interactive_kernel_runs_until_it_is_stopped_and_then_ends_at_once(node) -> None:
@@ -45,12 +44,12 @@ async def test_an_interactive_kernel_runs_until_it_is_stopped_and_then_ends_at_o
     await node.prepare(spec)
     container = await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
-    await asyncio.sleep(0.3)
+    await node.until_it_waits(container)
 
     began = time.monotonic()
     await node.engine.call("POST", f"/containers/{container}/stop", {"t": "10"})
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8, "it was killed after the ten seconds"
     _, terminated = await node.until(spec.kernel, "kernel_started", "kernel_terminated")
     assert terminated.exit_code == 0
 
@@ -76,20 +75,22 @@ async def test_the_log_is_readable_while_the_kernel_runs(node) -> None:
     await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while sorted((await node.call("GET", f"/kernels/{spec.kernel}/logs"))[1].split()) != ["first", "second"]:
             await asyncio.sleep(0.05)
 
 
 async def test_the_log_of_a_kernel_that_ends_at_once_and_is_removed_at_once_is_whole(node) -> None:
-    for _ in range(5):
+    async def live() -> str:
         spec = node.spec(startup_command="echo begin; seq 1 2000; echo end")
         await node.prepare(spec)
         container = await node.run(spec)
         await node.engine.call("POST", f"/containers/{container}/wait")
         await node.remove(container)
         assert await node.clean(spec.kernel) == (0, "")
-        text = await node.log(spec.kernel)
+        return await node.log(spec.kernel)
+
+    for text in await asyncio.gather(*(live() for _ in range(5))):
         assert text.startswith("begin\n1\n")
         assert text.endswith("2000\nend\n")
 
@@ -115,7 +116,7 @@ async def test_a_kernel_that_never_ran_is_told_as_ended_without_an_exit_code(nod
 
     terminated, _ = await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
     assert (terminated.exit_code, terminated.reason) == (None, "the container was never started")
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_a_running_kernel_that_the_manager_deletes_is_killed_and_cleaned(node) -> None:
@@ -123,14 +124,14 @@ async def test_a_running_kernel_that_the_manager_deletes_is_killed_and_cleaned(n
     await node.prepare(spec)
     await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
+    await node.until_logged(spec, "hello\n")
 
     assert (await node.call("DELETE", f"/kernels/{spec.kernel}"))[0] == 204
 
     _, terminated, _ = await node.until(spec.kernel, *WHOLE_LIFE)
     assert terminated.exit_code == 137
     assert await node.log(spec.kernel) == "hello\n"
-    await asyncio.sleep(0.1)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_cleaning_an_unknown_kernel_is_harmless(node) -> None:
@@ -189,7 +190,7 @@ async def test_two_kernels_of_a_session_share_a_network_that_goes_with_the_last(
     assert await node.clean(second.kernel) == (0, "")
 
     await node.until(second.kernel, "kernel_terminated", "kernel_cleaned")
-    assert await node.left_of(second) == []
+    await node.until_gone(second)
 
 
 async def test_sessions_have_networks_of_their_own(node) -> None:
@@ -205,7 +206,7 @@ async def test_sessions_have_networks_of_their_own(node) -> None:
 
 
 async def test_the_node_is_heard_of_and_says_goodbye(node) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await node.told():
             await asyncio.sleep(0.01)
     await node.stop()
@@ -269,13 +270,13 @@ async def test_kernels_of_a_session_reach_each_other_by_name_and_other_sessions_
 
 
 async def test_the_log_of_a_running_kernel_is_whole_after_docker_rotated_its_file(node) -> None:
-    spec = node.spec(startup_command="seq 400000; echo last; sleep 600 & wait")
+    spec = node.spec(startup_command="seq 80000; echo last; sleep 600 & wait")
     await node.prepare(spec)
-    await node.run(spec, LogConfig={"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}})
+    await node.run(spec, LogConfig={"Type": "json-file", "Config": {"max-size": "2m", "max-file": "2"}})
     await node.until(spec.kernel, "kernel_started")
 
     async with asyncio.timeout(60):
-        while not (await node.call("GET", f"/kernels/{spec.kernel}/logs"))[1].endswith("\n400000\nlast\n"):
+        while not (await node.call("GET", f"/kernels/{spec.kernel}/logs"))[1].endswith("\n80000\nlast\n"):
             await asyncio.sleep(0.1)
     lines = (await node.log(spec.kernel)).split()[1:-1]
-    assert [int(line) for line in lines] == list(range(int(lines[0]), 400001))
+    assert [int(line) for line in lines] == list(range(int(lines[0]), 80001))

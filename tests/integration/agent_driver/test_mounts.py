@@ -106,7 +106,7 @@ async def test_a_folder_that_does_not_exist_fails_the_preparation_and_the_reason
     assert (status, "data" in said) == (409, True)
     assert terminated.exit_code is None
     assert "cannot mount the folder data" in terminated.reason
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_a_failed_preparation_can_be_tried_again(node) -> None:
@@ -150,7 +150,7 @@ async def test_a_mount_that_is_busy_is_taken_away_and_its_files_stay(node) -> No
 
     await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
     assert (folder / "precious").read_text() == "x"
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_a_second_mount_over_the_first_is_taken_away_too(node) -> None:
@@ -165,7 +165,7 @@ async def test_a_second_mount_over_the_first_is_taken_away_too(node) -> None:
 
     assert (folder / "precious").read_text() == "x"
     await node.until(spec.kernel, "kernel_terminated", "kernel_cleaned")
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_what_a_kernel_made_in_its_home_is_removed_whatever_it_is(node) -> None:
@@ -178,7 +178,7 @@ async def test_what_a_kernel_made_in_its_home_is_removed_whatever_it_is(node) ->
     assert text.endswith("done\n")
     await node.until(spec.kernel, "kernel_started", "kernel_terminated", "kernel_cleaned")
     assert victim.read_text() == "stays"
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
     assert not Path(node.config.state_dir / "scratches" / str(spec.kernel)).exists()
 
 
@@ -201,7 +201,7 @@ async def test_a_folder_outside_of_home_is_mounted_in_the_container_and_nowhere_
     assert {"ro", "nosuid", "nodev"} <= set(lines[4].split(" ")[5].split(","))
     assert (deep_files / "part" / "z").exists()
     assert str(files) not in Path("/proc/self/mountinfo").read_text()
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_no_users_folder_lies_in_the_way_of_roots_programs(node) -> None:
@@ -228,7 +228,7 @@ async def test_a_second_container_has_the_folder_outside_of_home_too(node) -> No
         await node.engine.call("POST", f"/containers/{container}/stop", {"t": "5"})
         await node.remove(container)
     await node.clean(spec.kernel)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_an_agent_that_was_away_mounts_what_a_container_waits_for(node) -> None:
@@ -261,7 +261,7 @@ async def test_a_target_that_the_image_leads_elsewhere_ends_the_kernel_with_the_
     assert "never" not in await node.log(spec.kernel)
     await node.remove(container)
     await node.clean(spec.kernel)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_a_folder_that_is_not_there_is_said_before_the_container_runs(node) -> None:

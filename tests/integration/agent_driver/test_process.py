@@ -88,7 +88,7 @@ async def test_a_killed_agent_goes_on_where_it_was_and_a_stopped_one_says_goodby
         assert await asyncio.wait_for(agent.wait(), 10) == 0
 
     assert (await node.told())[-1][1].type == "node_stopped"
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
 
 
 async def test_a_second_agent_on_the_same_socket_is_refused(node, tmp_path, unused_tcp_port) -> None:

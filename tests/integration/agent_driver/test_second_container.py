@@ -1,9 +1,5 @@
 """A session is restarted: a kernel's second container, its folders, and the log that goes through both."""
 
-# ruff: noqa: ASYNC110 - a test looks again and again
-
-import asyncio
-
 from caravan_common.wire.agent import KernelSpec
 
 
@@ -27,22 +23,16 @@ async def restarted(node, spec: KernelSpec, first: str) -> str:
     return second
 
 
-async def logged(node, spec: KernelSpec, text: str) -> None:
-    async with asyncio.timeout(10):
-        while await node.log(spec.kernel) != text:
-            await asyncio.sleep(0.02)
-
-
 async def test_a_second_container_finds_the_folders_as_the_first_left_them(node) -> None:
     mount, folder = node.folder("data")
     spec = node.spec(startup_command=command("/home/work/data"), mounts=[mount])
     await node.prepare(spec)
     first = await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
-    await logged(node, spec, "run 1 scratch 1\n")
+    await node.until_logged(spec, "run 1 scratch 1\n")
 
     second = await restarted(node, spec, first)
-    await logged(node, spec, "run 1 scratch 1\nrun 2 scratch 2\n")
+    await node.until_logged(spec, "run 1 scratch 1\nrun 2 scratch 2\n")
 
     started, ended, again = await node.events(spec.kernel)
     assert (started.container, ended.container, again.container) == (first, first, second)
@@ -51,7 +41,7 @@ async def test_a_second_container_finds_the_folders_as_the_first_left_them(node)
     await node.clean(spec.kernel)
     types = [event.type for event in await node.events(spec.kernel)]
     assert types[3:] == ["kernel_terminated", "kernel_cleaned"]
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
     assert (folder / "runs").read_text() == "run\nrun\n"
     assert await node.log(spec.kernel) == "run 1 scratch 1\nrun 2 scratch 2\n"
 
@@ -61,7 +51,7 @@ async def test_an_agent_that_was_away_during_the_restart_finds_the_second_contai
     await node.prepare(spec)
     first = await node.run(spec)
     await node.until(spec.kernel, "kernel_started")
-    await logged(node, spec, "run 1 scratch 1\n")
+    await node.until_logged(spec, "run 1 scratch 1\n")
     await node.stop()
     await ends(node, first)
     second = await node.run(spec)
@@ -69,9 +59,9 @@ async def test_an_agent_that_was_away_during_the_restart_finds_the_second_contai
 
     events = await node.until(spec.kernel, "kernel_started", "kernel_started")
     assert [event.container for event in events] == [first, second]
-    await logged(node, spec, "run 1 scratch 1\nrun 2 scratch 2\n")
+    await node.until_logged(spec, "run 1 scratch 1\nrun 2 scratch 2\n")
     await ends(node, second)
     *_, ended = await node.until(spec.kernel, "kernel_started", "kernel_started", "kernel_terminated")
     assert ended.container == second
     await node.clean(spec.kernel)
-    assert await node.left_of(spec) == []
+    await node.until_gone(spec)
