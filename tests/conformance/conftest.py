@@ -110,7 +110,7 @@ def eventually(look: Callable[[], Any], limit: float = LIMIT_SECONDS) -> Any:
         found = look()
         if found:
             return found
-        time.sleep(0.25)
+        time.sleep(0.1)
     pytest.fail(f"it did not happen within {limit:.0f} s; last seen: {look()!r}")
 
 

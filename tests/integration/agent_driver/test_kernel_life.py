@@ -244,7 +244,7 @@ async def test_secrets_are_readable_by_root_and_the_kernel_only(node) -> None:
 async def test_kernels_of_a_session_reach_each_other_by_name_and_other_sessions_do_not(node) -> None:
     image = "caravan-test/busybox:3"
     server = node.spec(image=image, startup_command="while :; do echo hello | nc -l -p 9000; done")
-    ask = "for i in 1 2 3; do timeout 2 nc $ADDRESS 9000 </dev/null && exit 0; done; exit 1"
+    ask = "for i in $(seq 50); do timeout 2 nc $ADDRESS 9000 </dev/null && exit 0; sleep 0.1; done; exit 1"
     await node.prepare(server)
     container = await node.run(server)
     await node.until(server.kernel, "kernel_started")

@@ -54,7 +54,7 @@ async def calling(call: Call) -> AsyncGenerator[None, None]:
 
 async def others_are_served() -> None:
     """Do what the scheduler and a login do in threads."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await asyncio.to_thread(len, "the plan of a pass")
         await hash_password("secret")
 
@@ -90,7 +90,7 @@ async def test_who_waits_for_a_silent_vault_learns_it_in_time(token: Path, monke
     monkeypatch.setattr(transit, "WAIT_SECONDS", 0.5)
     async with silence() as vault:
         one = Transit(vault, token, "key")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             answers = await asyncio.gather(*[one.encrypt("x") for _ in range(CALLERS)], return_exceptions=True)
         assert {type(answer) for answer in answers} == {UnavailableError}
 
@@ -116,6 +116,6 @@ async def test_containers_that_take_long_to_end_keep_no_other_job_waiting() -> N
     async with TestServer(app) as server:
         cluster = NomadCluster(str(server.make_url("")), "caravan")
         async with calling(lambda: cluster.restart("s-0", "main1")):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 await cluster.register(job)
             over.set()

@@ -206,7 +206,7 @@ def test_a_stopped_job_leaves_no_service_behind(stack: Stack) -> None:
     def gone() -> bool | None:
         return None if "brief" in consul.call("GET", "/v1/catalog/services") else True
 
-    wait_for("the service of a stopped job stays in Consul", gone, 15)
+    wait_for("the service of a stopped job stays in Consul", gone, 60)
 
 
 def test_ports_and_data_are_the_stacks_own(stack: Stack) -> None:

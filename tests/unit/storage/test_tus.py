@@ -120,15 +120,17 @@ async def _send_and_break_off(proxy: Proxy, token: str, announced: int, sent: by
 
 
 async def test_of_two_pieces_at_once_one_wins(proxy: Proxy) -> None:
-    go = asyncio.Event()
+    sent, go = asyncio.Event(), asyncio.Event()
 
     async def slowly():
         yield b"12345"
+        sent.set()
         await go.wait()
         yield b"67890"
 
     token = await proxy.ticket("upload", path="f", size=10)
     first = asyncio.create_task(proxy.patch(token, 0, slowly()))
+    await sent.wait()
     await asyncio.sleep(0.2)
     second = await proxy.patch(token, 0, b"abcdefghij")
     assert second.status == 423
