@@ -91,7 +91,7 @@ async def test_memory_is_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_while_redis_is_away_everybody_comes_in_and_it_is_said_once(
-    redis_server: RedisServer, redis: Redis
+    redis_server: RedisServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = _limits(redis)
     for _ in range(2):
@@ -100,8 +100,10 @@ async def test_while_redis_is_away_everybody_comes_in_and_it_is_said_once(
     await redis_server.stop()
     before = limits.UNCOUNTED._value.get()
     with capture_logs() as said:
-        await counting.share()
-        await counting.share()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(limits, "ANSWER_SECONDS", 0.2)
+            await counting.share()
+            await counting.share()
         assert [counting.admit("keypair:a", 2).remaining for _ in range(5)] == [2] * 5
         await redis_server.start()
         await counting.share()

@@ -289,6 +289,7 @@ async def test_a_session_that_is_destroyed_while_it_is_prepared_is_not_told_to_n
 async def test_a_process_that_stops_gives_the_leadership_up_although_an_act_hangs(
     manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop, "DRAIN_SECONDS", 0.2)
     await manager.add_node()
     begun = asyncio.Event()
 

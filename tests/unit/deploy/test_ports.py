@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
+from caravan_deploy import ports
 from caravan_deploy.errors import SetupError
 from caravan_deploy.ports import BLOCK_SIZE, free_block, holder, is_free, refuse_taken
 
@@ -22,7 +23,10 @@ def test_a_port_somebody_listens_on_is_not_free(taken: int) -> None:
     assert not is_free(taken)
 
 
-def test_the_sentence_about_a_taken_port_names_its_holder_and_the_way_out(taken: int) -> None:
+def test_the_sentence_about_a_taken_port_names_its_holder_and_the_way_out(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "ENDING_PATIENCE", 0.1)
     with pytest.raises(SetupError) as refused:
         refuse_taken({"vault": taken})
     assert f"port {taken} (vault) is taken by process {os.getpid()}" in str(refused.value)
