@@ -160,6 +160,8 @@ def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_reach_each_other
         assert told == (addresses[nodes["main1"]] if is_away else "main1"), log
         assert (main == told) == is_away, log
         assert f"{other} is {other}" in log
+    user.must("session", "restart", "apart")  # the containers are new, their ports the same
+    assert eventually(lambda: user.run("session", "logs", "apart").stdout.count("\nmet") == 2)
     user.must("session", "destroy", "apart")
     assert user.until("apart", "TERMINATED", "ERROR")
     assert eventually(lambda: cluster.machine.containers() == [])
