@@ -35,9 +35,11 @@ class Machine:
 
 
 @pytest.fixture
-def machine(stack: Stack, accelerators: None) -> Machine:
-    """The node with its fake accelerators, of which Nomad and the manager know."""
-    return Machine(stack)
+def machine(stack: Stack, accelerators: None) -> Iterator[Machine]:
+    """The node with its fake accelerators, of which Nomad and the manager know; all are well again afterwards."""
+    yield Machine(stack)
+    stack.layout.devices.write_text(FAKES.read_text())
+    assert eventually(lambda: not parts(stack, healthy=False))
 
 
 def create(user: User, image: str, name: str, *resources: str, command: str = "sleep 600", **options: str) -> list[str]:
@@ -182,7 +184,6 @@ def test_a_session_is_told_that_its_gpu_fell_ill_and_goes_on(
     assert [(ill["kernel"], ill["device"]) for ill in told["ill"]] == [("main1", gpu)]
     machine.stack.layout.devices.write_text(FAKES.read_text())
     assert eventually(lambda: "devices" not in user.session("patient")["status_data"])
-    assert eventually(lambda: not parts(machine.stack, healthy=False))
     assert user.session("patient")["status"] == "RUNNING"
     user.must("session", "destroy", "patient")
     assert eventually(lambda: not leftovers.all())
