@@ -212,7 +212,13 @@ job "caravan-manager" {
 
       config {
         command = "${var.programs}/caravan-manager"
-        args    = ["serve", "--config", "${NOMAD_SECRETS_DIR}/config.toml"]
+        args    = ["serve"]
+      }
+
+      # nomad alloc exec -task manager -job caravan-manager sh -c 'caravan-manager explain SESSION'
+      env {
+        CARAVAN_MANAGER_CONFIG = "${NOMAD_SECRETS_DIR}/config.toml"
+        PATH                   = "${var.programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
       }
 
       # NOMAD_TOKEN: what policies/nomad/caravan-manager.hcl allows.

@@ -22,7 +22,7 @@ from caravan_manager.bootstrap import Seed, bootstrap
 from caravan_manager.config import BootstrapConfig, ManagerConfig
 from caravan_manager.db.migrate import upgrade
 from caravan_manager.people.model import OPERATOR
-from caravan_manager.scheduler.commands import export_command, replay_command, simulate_command
+from caravan_manager.scheduler.commands import CONFIG, export_command, replay_command, simulate_command
 from caravan_manager.scheduler.explaining.answer import Told
 from caravan_manager.scheduler.explaining.page import page_of
 from caravan_manager.wiring import Wired, wire
@@ -30,10 +30,6 @@ from caravan_manager.wiring import Wired, wire
 log = structlog.get_logger()
 
 Config = TypeVar("Config", BootstrapConfig, ManagerConfig)
-
-CONFIG = click.option(
-    "--config", "path", type=click.Path(path_type=Path), required=True, help="The manager's TOML file."
-)
 
 
 @click.group()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import click
 
@@ -31,7 +31,10 @@ from caravan_manager.sessions.durations import parse_duration, parse_moment
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
-CONFIG = click.option("--config", "path", type=FILE, required=True, help="The manager's TOML file.")
+CONFIG = click.option(
+    "--config", "path", type=FILE, required=True, envvar="CARAVAN_MANAGER_CONFIG", show_envvar=True,
+    help="The manager's TOML file.",
+)  # fmt: skip
 SINCE = click.option("--since", help="From this moment on: 2026-11-21T09:00, or -2h for two hours ago.")
 HEADER = f"{'pass':>8}  {'taken at':<26} {'pending':>7} {'placed':>7} {'starts':>7} {'waits':>7} {'ends':>7} {'ms':>8}"
 PROGRESS_SECONDS = 2.0
@@ -75,12 +78,13 @@ def _line(number: int, kept: PackedPass, seconds: float) -> str:
 @click.command("export-trace")
 @CONFIG
 @SINCE
-@click.argument("output", type=FILE)
-def export_command(path: Path, since: str | None, output: Path) -> None:
-    """Write the sessions of kept passes, and how long each ran, as a trace for `simulate`."""
+@click.argument("output", type=click.File("wb", lazy=True))
+def export_command(path: Path, since: str | None, output: BinaryIO) -> None:
+    """Write the sessions of kept passes, and how long each ran, as a trace for `simulate`; `-` is standard output."""
     trace, passes = asyncio.run(_on_database(path, lambda begin: _recorded(begin, _moment(since))))
-    output.write_bytes(recording.write(trace))
-    click.echo(f"{output}: {len(trace.arrivals)} sessions from {passes} passes, {trace.left_out} left out")
+    output.write(recording.write(trace))
+    told = f"{output.name}: {len(trace.arrivals)} sessions from {passes} passes, {trace.left_out} left out"
+    click.echo(told, err=True)
 
 
 async def _recorded(begin: Begin, since: datetime | None) -> tuple[Trace, int]:

@@ -27,6 +27,7 @@ from caravan_manager.scheduler.snapshot import (
     Reason,
     Reserved,
 )
+from caravan_manager.scheduler.together import take_together
 from caravan_manager.scheduler.typical import typical_demands
 from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedSession
 
@@ -133,14 +134,14 @@ class GroupPass:
     def _take(
         self, keeper: Keeper, finder: Finder, parts: Sequence[_Part], ends_at: datetime | None
     ) -> list[Taken] | None:
-        """Take all parts, or none."""
+        """Take the best node for each part, or any nodes that do for all, or none."""
         taken: list[Taken] = []
         for _, eligible in parts:
             found = self._seat(keeper, finder, eligible, ends_at, is_first=not taken)
             if found is None:
                 for part in reversed(taken):
                     keeper.give_back(part, ends_at)
-                return None
+                return take_together(keeper, [of_part for _, of_part in parts], ends_at)
             keeper.take(found, ends_at)
             taken.append(found)
         return taken

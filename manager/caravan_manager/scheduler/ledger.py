@@ -264,6 +264,11 @@ class Ledger:
         self.table[row] = other.table[other_row]
         self.changes.append(row)
 
+    def state_of(self, row: int) -> tuple[object, ...]:
+        """Return what a row has left, and of which devices; equal for rows that are alike."""
+        devices = [(of_slot.model[row].tobytes(), of_slot.grain[row]) for of_slot in self.devices.values()]
+        return self.table[row].tobytes(), *devices
+
     def left(self, slot: str, rows: Ints) -> Ints:
         """Return what the rows have left of a slot, in its units."""
         if (table := self.devices.get(slot)) is not None:

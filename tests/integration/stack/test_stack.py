@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_the_manager_answers_at_its_endpoint(stack: Stack) -> None:
     connection.request("GET", "/")
     assert json.loads(connection.getresponse().read())["manager"] == "25.5.2"
     connection.close()
+
+
+def test_an_operator_plans_kept_passes_again_in_the_managers_allocation(stack: Stack) -> None:
+    command = ["alloc", "exec", "-task", "manager", "-job", "caravan-manager", "sh", "-c", "caravan-manager replay"]
+    environment = {
+        "NOMAD_ADDR": f"http://{LOOPBACK}:{stack.layout.ports.nomad_http}",
+        "NOMAD_TOKEN": stack.tokens.nomad_management,
+    }
+    ended = subprocess.run(
+        [str(stack.programs["nomad"]), *command], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith(" 0 decided otherwise\n")
 
 
 def test_repeating_every_step_changes_nothing(stack: Stack) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import numpy as np
 
@@ -82,8 +83,9 @@ def course_of(run: Run) -> Course:
                 changes.append((outcome.ended, -amount, 0))
     course = Course([], [], [], "accelerators" if devices else "cpu")
     used, waiting = 0.0, 0
-    for moment, amount, count in sorted(changes):
-        used, waiting = used + amount, waiting + count
+    for moment, at_once in groupby(sorted(changes), key=lambda change: change[0]):
+        for _, amount, count in at_once:
+            used, waiting = used + amount, waiting + count
         course.seconds.append((moment - first).total_seconds())
         course.used.append(used / total if total else 0.0)
         course.waiting.append(waiting)

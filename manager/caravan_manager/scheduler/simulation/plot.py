@@ -1,10 +1,10 @@
 """Runs as a picture: what was in use and how many waited, over time. SVG by a few lines of our own. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from math import ceil
 
 from caravan_manager.scheduler.simulation.measures import Course
-from caravan_manager.scheduler.simulation.report import length
 
 WIDTH, HEIGHT = 860, 250
 """Of one of the two panels, in pixels; the margins are in it."""
@@ -12,7 +12,9 @@ LEFT, TOP, RIGHT, BOTTOM = 70, 34, 20, 34
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
 POINTS = 1000
 """A longer course is drawn by so many points; each is the last one of its stretch."""
-_TICKS = 4
+MOST_TICKS = 8
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+"""Seconds between ticks that people like to read."""
 
 
 def draw(courses: Sequence[tuple[str, Course]]) -> str:
@@ -58,9 +60,11 @@ def _panel(
         f'<text x="{LEFT - 8}" y="{top + TOP + 4}" text-anchor="end">{highest}</text>',
         f'<text x="{LEFT - 8}" y="{bottom + 4}" text-anchor="end">0</text>',
     ]
-    for tick in range(_TICKS + 1):
-        x = LEFT + wide * tick / _TICKS
-        drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{length(end * tick / _TICKS)}</text>')
+    drawn.append(f'<path d="M{LEFT} {bottom - high / 2:.1f}h{wide}" stroke="#ddd"/>')
+    for tick in _ticks(end):
+        x = LEFT + wide * tick / end
+        drawn.append(f'<path d="M{x:.1f} {bottom}v-{high}" stroke="#eee"/>')
+        drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{_label(tick)}</text>')
     for number, (seconds, parts) in enumerate(lines):
         points, y = [f"{LEFT},{bottom}"], float(bottom)
         for second, part in _thinned(seconds, parts):
@@ -70,6 +74,19 @@ def _panel(
             points.append(f"{x:.1f},{y:.1f}")
         drawn.append(f'<polyline fill="none" stroke="{_colour(number)}" points="{" ".join(points)}"/>')
     return drawn
+
+
+def _ticks(end: float) -> Iterator[int]:
+    """Yield the seconds that are written below a panel; the right edge has room for none."""
+    step = next((step for step in STEPS if end / step <= MOST_TICKS), STEPS[-1] * ceil(end / STEPS[-1] / MOST_TICKS))
+    return (second for second in range(0, ceil(end), step) if second <= end * 0.97)
+
+
+def _label(second: int) -> str:
+    if second == 0:
+        return "0"
+    unit, name = next((u, n) for u, n in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if second >= u)
+    return f"{second / unit:g} {name}"
 
 
 def _thinned(seconds: list[float], parts: list[float]) -> list[tuple[float, float]]:

@@ -97,3 +97,9 @@ def test_what_sessions_hold_of_a_node_that_changed_its_scaling_group_is_not_give
     nodes = (node("a", 64, 64, *gpus(1)),)
     placed = tuple(replace(started(p, asked), scaling_group="other") for p in decide(nodes, asked).placements)
     assert seats(decide(nodes, session(2, share(0.1)), placed=placed)) == {}
+
+
+def test_a_gang_of_unequal_kernels_starts_although_the_best_node_of_one_is_the_only_one_of_another() -> None:
+    nodes = node("a", 1, 64, *gpus(2, shares=1)), node("b", 2, 64, *gpus(2, shares=4))
+    gang = session(1, slots(1, 1, cuda_shares=0.25), slots(1, 1, cuda_shares=2))
+    assert [where for where, _ in seats(decide(nodes, gang, selector="dispersed"))[1]] == ["b", "a"]
