@@ -39,7 +39,7 @@ def typical_demands(
 
 
 def _latest(placed: Sequence[PlacedSession]) -> Iterable[ResourceSlots]:
-    latest = sorted(placed, key=lambda session: (session.placed_at, session.id))[-LOOKED_AT:]
+    latest = sorted(placed, key=lambda session: (session.placed_at, session.id.int))[-LOOKED_AT:]
     return (kernel.slots for session in latest for kernel in session.kernels)
 
 

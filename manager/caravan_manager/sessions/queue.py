@@ -61,7 +61,7 @@ class PendingSession:
     @property
     def slots(self) -> ResourceSlots:
         """The sum over the kernels."""
-        return _total([kernel.slots for kernel in self.kernels])
+        return _total(self.kernels)
 
     @property
     def holders(self) -> tuple[Holder, ...]:
@@ -123,7 +123,7 @@ class PlacedSession:
     @property
     def slots(self) -> ResourceSlots:
         """The sum over the kernels that still hold something."""
-        return _total([kernel.slots for kernel in self.kernels])
+        return _total(self.kernels)
 
     @property
     def holders(self) -> tuple[Holder, ...]:
@@ -195,5 +195,5 @@ def pending_of(session: Session, parents: Sequence[Session]) -> PendingSession:
     )
 
 
-def _total(parts: list[ResourceSlots]) -> ResourceSlots:
-    return parts[0] if len(parts) == 1 else reduce(add, parts, ResourceSlots())
+def _total(kernels: Sequence[KernelRequest | PlacedKernel]) -> ResourceSlots:
+    return kernels[0].slots if len(kernels) == 1 else reduce(add, (k.slots for k in kernels), ResourceSlots())
