@@ -4,9 +4,10 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.manager.scheduler.made import NOW, decide, gpus, node, seats, session, slots, started, waits
+from tests.unit.manager.scheduler.made import NOW, decide, gpus, node, seats, session, slots, started, tenant, waits
 
 from caravan_manager.scheduler.snapshot import Obstacle, Plan
 
@@ -106,15 +107,18 @@ def test_a_gang_keeps_room_for_all_its_members_and_holds_none() -> None:
     assert sorted(decided.reserved[0].nodes) == ["a", "b"]
 
 
+@pytest.mark.parametrize("sequencer", ["fifo", "drf"])
 @given(
-    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 30)), min_size=1, max_size=6),
-    st.lists(st.tuples(st.integers(1, 2), st.none() | st.integers(1, 40)), max_size=24),
+    before=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 30)), min_size=1, max_size=6),
+    small=st.lists(st.tuples(st.integers(1, 2), st.none() | st.integers(1, 40)), max_size=24),
 )
 def test_small_ones_never_put_off_the_reserved_start_of_the_first_gang(
-    before: list[tuple[int, int]], small: list[tuple[int, int | None]]
+    sequencer: str, before: list[tuple[int, int]], small: list[tuple[int, int | None]]
 ) -> None:
     nodes = (node("a", 4, 64), node("b", 4, 64), node("c", 4, 64))
-    running = [session(100 + i, slots(cpu, 1), minutes=minutes) for i, (cpu, minutes) in enumerate(before)]
+    running = [
+        session(100 + i, slots(cpu, 1), minutes=minutes, tenant=tenant(9)) for i, (cpu, minutes) in enumerate(before)
+    ]
     placed = list(begun(decide(nodes, *running), *running))
     gang = session(1, slots(3, 1), slots(3, 1), slots(3, 1))
     promised = None
@@ -122,10 +126,10 @@ def test_small_ones_never_put_off_the_reserved_start_of_the_first_gang(
         at = NOW + timedelta(minutes=minute)
         placed = [one for one in placed if one.ends_at is None or one.ends_at > at]
         arriving = [
-            session(1000 + minute * 10 + i, slots(cpu, 1), minutes=length)
+            session(1000 + minute * 10 + i, slots(cpu, 1), minutes=length, tenant=tenant(2 + minute % 3))
             for i, (cpu, length) in enumerate(small[minute : minute + 2])
         ]
-        decided = decide(nodes, gang, *arriving, placed=tuple(placed), at=at)
+        decided = decide(nodes, gang, *arriving, placed=tuple(placed), at=at, sequencer=sequencer)
         begins = {placement.session: placement for placement in decided.placements}
         if gang.id in begins:
             assert promised is None or at <= promised
