@@ -2,12 +2,12 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 _HASHER = PasswordHasher()
-_NOBODY = _HASHER.hash("nobody has this password")
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 
 
@@ -21,9 +21,15 @@ async def password_matches(password: str, password_hash: str | None) -> bool:
     return await asyncio.get_running_loop().run_in_executor(_THREADS, _verify, password, password_hash)
 
 
+@cache
+def _nobodys() -> str:
+    return _HASHER.hash("nobody has this password")
+
+
 def _verify(password: str, password_hash: str | None) -> bool:
+    nobodys = _nobodys()  # asked for by all: made once, it takes as long as a check
     try:
-        _HASHER.verify(password_hash or _NOBODY, password)
+        _HASHER.verify(password_hash or nobodys, password)
     except (VerifyMismatchError, InvalidHashError):
         return False
     return password_hash is not None
