@@ -92,6 +92,13 @@ class ForbiddenError(CaravanError):
     code = "api_access_forbidden"
 
 
+class InsufficientPrivilegeError(ForbiddenError):
+    """The caller lacks a right that an operator gives."""
+
+    slug = "insufficient-privilege"
+    title = "Insufficient privilege."
+
+
 class NotFoundError(CaravanError):
     """The thing named in the request does not exist, or the caller may not know that it does."""
 

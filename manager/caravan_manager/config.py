@@ -95,6 +95,8 @@ class SchedulerSection(Section):
     node_lost_seconds: float = Field(default=30, gt=0)
     start_limit_seconds: float = Field(default=900, gt=0)
     """How long a placed session may take until its containers run, pulling the image included."""
+    only_superadmins_designate_nodes: bool = False
+    """Whether nobody else may say on which nodes a session must be; Backend.AI's ``hide-agents`` does that, too."""
 
 
 class DecisionsSection(Section):

@@ -156,7 +156,16 @@ def wire(config: ManagerConfig) -> Wired:
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     secrets = make_secret_keys(config.vault)
     remembered = RememberedCredentials(CREDENTIALS_SECONDS, time.monotonic)
-    sessions = SessionsService(begin, moves, vfolders, agents, nomad, now, restarts)
+    sessions = SessionsService(
+        begin,
+        moves,
+        vfolders,
+        agents,
+        nomad,
+        now,
+        restarts,
+        only_superadmins_designate=config.scheduler.only_superadmins_designate_nodes,
+    )
     services = Services(
         people=PeopleService(begin, secrets, remembered),
         accounts=AccountsService(

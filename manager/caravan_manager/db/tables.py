@@ -290,6 +290,7 @@ sessions = Table(
     Column("architecture", String(32), nullable=False),
     Column("cluster_mode", String(16), nullable=False),
     Column("cluster_size", Integer, nullable=False),
+    Column("designated", ARRAY(String), nullable=False, server_default=text("'{}'")),
     Column("requested_slots", JSONB, nullable=False),
     Column("resource_opts", JSONB, nullable=False, server_default=EMPTY),
     Column("environ", JSONB, nullable=False, server_default=EMPTY),

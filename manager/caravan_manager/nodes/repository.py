@@ -1,11 +1,12 @@
 """The SQL of nodes and scaling groups."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
@@ -156,6 +157,19 @@ async def list_slots(tx: Transaction) -> frozenset[str]:
     """Return the names of the slots that any node has, also one that is away now."""
     names = select(func.jsonb_object_keys(nodes.c.slots).label("name")).subquery()
     return frozenset((await tx.scalars(select(names.c.name).distinct().limit(1000))).all())
+
+
+async def find_names(tx: Transaction, names: Sequence[str], scaling_group: str) -> frozenset[str]:
+    """Return those of the names that nodes of a scaling group have."""
+    found = select(nodes.c.name).where(nodes.c.name.in_(names), nodes.c.scaling_group == scaling_group)
+    return frozenset((await tx.scalars(found)).all())
+
+
+async def list_models(tx: Transaction) -> frozenset[str]:
+    """Return the models of the accelerators that any node has, also one that is away now."""
+    device = func.jsonb_array_elements(nodes.c.devices, type_=JSONB)
+    names = select(device["model"].astext).distinct().limit(1000)
+    return frozenset((await tx.scalars(names)).all())
 
 
 async def list_scaling_groups(

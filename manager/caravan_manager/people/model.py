@@ -56,6 +56,7 @@ class Actor:
     user_id: UUID
     email: str
     access_key: str
+    is_superadmin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,11 @@ class Principal:
         """Whether the caller administrates at least a domain."""
         return self.role in {UserRole.SUPERADMIN, UserRole.ADMIN}
 
+    @property
+    def is_asked_for_by_superadmin(self) -> bool:
+        """Whether who really asks administrates the whole system."""
+        return self.is_superadmin if self.actor is None else self.actor.is_superadmin
+
     def may_see_keypair(self, owner: "Keypair") -> bool:
         """Whether the caller may look at another user's things: all, the domain's, or only the caller's own."""
         if self.is_superadmin or owner.user_id == self.user_id:
@@ -107,7 +113,7 @@ class Principal:
             )
         if not self.is_superadmin and owner.is_superadmin:
             raise ForbiddenError("Domain-admins cannot perform operations on behalf of super-admins.")
-        return replace(owner, actor=Actor(self.user_id, self.email, self.access_key))
+        return replace(owner, actor=Actor(self.user_id, self.email, self.access_key, self.is_superadmin))
 
 
 OPERATOR = Principal(

@@ -29,9 +29,9 @@ class Eligibility:
         self._hosts: dict[_Wishes, Ints | Reason] = {}
         self._of: dict[tuple[_Wishes, Demand, _Avoided], Eligible | Reason] = {}
 
-    def of(self, session: PendingSession, demand: Demand) -> Eligible | Reason:
+    def of(self, session: PendingSession, demand: Demand, designated: frozenset[str]) -> Eligible | Reason:
         """Return the nodes for a part of a session, or what rules all of them out."""
-        wishes = (session.architecture, session.nodes, session.volumes)
+        wishes = (session.architecture, designated, session.volumes)
         apart = len(session.kernels) if session.cluster_mode is ClusterMode.MULTI_NODE else 1
         key = (wishes, demand, (session.avoid, apart if session.avoid else 0))
         if (known := self._of.get(key)) is None:

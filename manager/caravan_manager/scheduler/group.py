@@ -121,11 +121,12 @@ class GroupPass:
 
     def _eligible(self, kernels: tuple[KernelRequest, ...], session: PendingSession) -> Eligible | Reason:
         slots = tuple(kernel.slots for kernel in kernels)
-        where = (session.architecture, session.nodes, session.volumes, session.avoid)
+        designated = session.nodes_for(kernels)
+        where = (session.architecture, designated, session.volumes, session.avoid)
         shape = (slots, session.models, where, session.cluster_mode, len(session.kernels))
         if (known := self._shapes.get(shape)) is None:
             demand = demand_of(slots, self._empty.devices.keys(), session.models)
-            known = self._shapes[shape] = self._eligibility.of(session, demand)
+            known = self._shapes[shape] = self._eligibility.of(session, demand, designated)
         return known
 
     def _find_in(self, ledger: Ledger) -> Finder:

@@ -56,6 +56,8 @@ PREEMPTED = "preempted"
 """Where in ``status_data`` stands for whom a session was ended, and whether it is to run again."""
 VICTIMS = "victims"
 """Where in a waiting session's ``status_data`` stands who was ended for it, and until when it goes first."""
+MODELS = "accelerator_models"
+"""The resource option that names the models of accelerators that will do, joined by commas."""
 MAX_REPLACED = 64
 """How many containers that restarts replaced a session remembers: news of older ones do not come any more."""
 
@@ -276,6 +278,8 @@ class Session:
     service_ports: tuple[ServicePort, ...] = ()
     starts_at: datetime | None = None
     batch_timeout: timedelta | None = None
+    designated: tuple[str, ...] = ()
+    """The nodes on which it must be: one for all kernels, or one for each in their order; none for any."""
     deadline: datetime | None = None
     """When a running batch session has used up its ``batch_timeout``."""
     attempt: int = 1
@@ -321,6 +325,11 @@ class Session:
     def needs_the_scheduler(self) -> bool:
         """Whether the scheduler has something to do for the session, or with what it gave back."""
         return self.status not in UNDER_WAY or self.is_broken
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The models of accelerators that will do; none for any."""
+        return frozenset(models_in(self.resource_opts.get(MODELS)))
 
     @property
     def main_kernel(self) -> Kernel:
@@ -595,6 +604,11 @@ def _fresh(kernel: Kernel, new_id: UUID, now: datetime) -> Kernel:
         status_changed=now,
         created_at=kernel.created_at,
     )
+
+
+def models_in(text: str | None) -> list[str]:
+    """Return the models that a resource option names, each once."""
+    return list(dict.fromkeys(model for part in (text or "").split(",") if (model := part.strip())))
 
 
 def avoided_nodes(status_data: Mapping[str, Any], now: datetime) -> frozenset[str]:

@@ -27,6 +27,8 @@ class KernelRequest:
 
     id: UUID
     slots: ResourceSlots
+    node: str | None = None
+    """The one that its user designated for this kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,14 @@ class PendingSession:
     def holders(self) -> tuple[Holder, ...]:
         """Whose quotas the session counts against, in the order in which they are looked at."""
         return self.tenant.holders(self.type)
+
+    def nodes_for(self, kernels: Iterable[KernelRequest]) -> frozenset[str]:
+        """Return the nodes that are designated for some of the kernels; none means any."""
+        return frozenset(kernel.node for kernel in kernels if kernel.node is not None) or self.nodes
+
+    def anywhere(self) -> "PendingSession":
+        """Return the session without designated nodes."""
+        return replace(self, nodes=frozenset(), kernels=tuple(replace(kernel, node=None) for kernel in self.kernels))
 
     def latest_end(self, at: datetime, start: timedelta = timedelta()) -> datetime | None:
         """Return when it ends at the latest if it is placed then and takes so long to start; None without a limit."""
@@ -186,13 +196,23 @@ def pending_of(session: Session, parents: Sequence[Session]) -> PendingSession:
         architecture=session.architecture,
         cluster_mode=session.cluster_mode,
         tenant=Tenant(session.access_key, session.user_id, session.project_id, session.domain_name),
-        kernels=tuple(KernelRequest(kernel.id, kernel.slots) for kernel in session.kernels),
+        kernels=kernel_requests([(kernel.id, kernel.slots) for kernel in session.kernels], session.designated),
         pending_since=session.status_changed,
         volumes=frozenset(mount.volume for mount in session.mounts),
+        nodes=frozenset(session.designated),
+        models=session.models,
         starts_at=session.starts_at,
         time_limit=session.batch_timeout,
         parents=tuple(Parent(parent.id, parent.name, parent.status, parent.result) for parent in parents),
     )
+
+
+def kernel_requests(
+    kernels: Sequence[tuple[UUID, ResourceSlots]], designated: Sequence[str]
+) -> tuple[KernelRequest, ...]:
+    """Return what kernels, by ID, want; each of several designated nodes is the one of the kernel at its place."""
+    nodes = designated if len(designated) == len(kernels) else [None] * len(kernels)
+    return tuple(KernelRequest(id_, slots, node) for (id_, slots), node in zip(kernels, nodes, strict=True))
 
 
 def _total(kernels: Sequence[KernelRequest | PlacedKernel]) -> ResourceSlots:

@@ -165,6 +165,7 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
         service_ports=tuple(ServicePort.from_json(port) for port in row.service_ports),
         starts_at=row.starts_at,
         batch_timeout=None if row.batch_timeout_seconds is None else timedelta(seconds=row.batch_timeout_seconds),
+        designated=tuple(row.designated),
         deadline=row.deadline,
         attempt=row.attempt,
     )
@@ -260,6 +261,7 @@ async def add(tx: Transaction, session: Session, depends_on: Sequence[UUID] = ()
         "architecture": session.architecture,
         "cluster_mode": session.cluster_mode.value,
         "cluster_size": len(session.kernels),
+        "designated": session.designated,
         "requested_slots": session.requested_slots.to_json(),
         "resource_opts": session.resource_opts,
         "environ": session.environ,

@@ -1,10 +1,11 @@
 """A request for a session becomes a session: defaults from the image, limits, names. Pure."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import cast
 from uuid import UUID
 
 from caravan_common.errors import InvalidParametersError
@@ -14,7 +15,7 @@ from caravan_common.wire.devices import kind_of
 from caravan_manager.images.model import Image
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.durations import parse_moment
-from caravan_manager.sessions.model import Kernel, Session, SessionMount, check_environ
+from caravan_manager.sessions.model import MODELS, Kernel, Session, SessionMount, check_environ, models_in
 from caravan_manager.sessions.ports import choose_ports
 from caravan_manager.vfolders.model import MountRequest
 
@@ -24,6 +25,9 @@ PREFERRED_SHMEM = "ai.backend.resource.preferred.shmem"
 MAX_SCRIPT_BYTES = 64 * 1024
 VALIDATION = "Input validation error"
 MAX_DEPENDENCIES = 100
+MAX_MODELS = 16
+MAX_TOLD = 50
+"""How many models that there are the refusal of an unknown one names."""
 MAX_CLUSTER_SIZE = 1000
 DEFAULT_SLOTS = ResourceSlots({"cpu": Decimal(1), "mem": Decimal(256 * 1024 * 1024)})
 
@@ -58,6 +62,8 @@ class SessionRequest:
     """IDs or names of sessions that must succeed before this one starts."""
     preopen_ports: tuple[int, ...] = ()
     """Ports of the container that the user wants opened, 1024 to 65535."""
+    agents: tuple[str, ...] = ()
+    """The nodes on which it must be: of a multi-node session one for each container, else one."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -69,9 +75,38 @@ class SessionRequest:
             raise InvalidParametersError(f"a session can depend on {MAX_DEPENDENCIES} others at most")
         if len(self.preopen_ports) > MAX_PREOPEN_PORTS:
             raise InvalidParametersError(f"a session opens {MAX_PREOPEN_PORTS} ports at most")
+        self._check_agents()
+        self._check_models()
         _check_text(self.startup_command, "startup command")
         _check_text(self.bootstrap_script, "bootstrap script")
         check_environ(self.environ)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of accelerators that will do; none for any. The command line joins them by commas."""
+        given = self.resource_opts.get(MODELS)
+        parts = cast("list[object]", given) if isinstance(given, list) else [given or ""]
+        return tuple(models_in(",".join(map(str, parts))))
+
+    def _check_agents(self) -> None:
+        """Refuse as Backend.AI does."""
+        if not self.agents:
+            return
+        if self.cluster_mode is ClusterMode.MULTI_NODE:
+            if len(self.agents) != self.cluster_size:
+                raise InvalidParametersError(
+                    "For multi-node cluster sessions, the number of manually assigned agents must be same to the"
+                    " cluster size. Note that you may specify duplicate agents in the list."
+                )
+        elif len(self.agents) != 1:
+            raise InvalidParametersError(
+                "For non-cluster sessions and single-node cluster sessions, you may specify only one manually"
+                " assigned agent."
+            )
+
+    def _check_models(self) -> None:
+        if len(self.models) > MAX_MODELS:
+            raise InvalidParametersError(f"a session names {MAX_MODELS} models of accelerators at most")
 
     def _check_batch(self) -> None:
         if self.type is SessionType.BATCH:
@@ -113,16 +148,18 @@ def new_session(
     scaling_group: str,
     image: Image,
     offered: Collection[str],
+    models: Collection[str],
     mounts: tuple[SessionMount, ...],
     now: datetime,
     new_id: Callable[[], UUID],
 ) -> Session:
-    """Return the PENDING session of a request; ``offered`` are the slots that some node has.
+    """Return the PENDING session of a request; ``offered`` are the slots that some node has, and ``models``.
 
     Raises InvalidParametersError when the resources cannot be.
     """
     session = new_id()
     slots = _slots(request, image, offered)
+    _check_models(request.models, models, slots)
     kernels = tuple(_kernel(session, new_id(), rank, slots, now) for rank in range(request.cluster_size))
     return Session(
         id=session,
@@ -159,6 +196,7 @@ def new_session(
         kernels=kernels,
         starts_at=parse_moment(request.starts_at, now) if request.starts_at else None,
         batch_timeout=request.batch_timeout,
+        designated=request.agents,
     )
 
 
@@ -202,9 +240,21 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
     return ResourceSlots(slots)
 
 
+def _check_models(wanted: Sequence[str], known: Collection[str], slots: ResourceSlots) -> None:
+    """Refuse models of which there is none, and models of nothing."""
+    if wanted and not slots.keys() - DEFAULT_SLOTS.keys():
+        raise InvalidParametersError(f"{MODELS} is for sessions that ask for accelerators")
+    if unknown := [model for model in wanted if model not in known]:
+        raise InvalidParametersError(
+            f"no node has accelerators of model {', '.join(unknown)}", unknown=unknown, models=sorted(known)[:MAX_TOLD]
+        )
+
+
 def _resource_opts(request: SessionRequest, slots: ResourceSlots, image: Image) -> dict[str, str]:
     """Return what the session is to have besides its slots; the image may prefer a size of /dev/shm."""
-    opts = {name: str(value) for name, value in request.resource_opts.items() if value is not None}
+    opts = {name: str(value) for name, value in request.resource_opts.items() if value is not None and name != MODELS}
+    if request.models:
+        opts[MODELS] = ",".join(request.models)
     if not opts.get("shmem") and (preferred := image.labels.get(PREFERRED_SHMEM)):
         opts["shmem"] = preferred
     if "shmem" in opts and parse_bytes(opts["shmem"]) >= slots["mem"]:

@@ -11,7 +11,13 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError, UnavailableError
+from caravan_common.errors import (
+    CaravanError,
+    ForbiddenError,
+    InsufficientPrivilegeError,
+    InvalidParametersError,
+    UnavailableError,
+)
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
@@ -86,6 +92,8 @@ class SessionsService:
         nomad: Nomad,
         clock: Callable[[], datetime],
         restarts: Restarts,
+        *,
+        only_superadmins_designate: bool = False,
     ) -> None:
         self._begin = begin
         self._moves = moves
@@ -94,6 +102,7 @@ class SessionsService:
         self._nomad = nomad
         self._clock = clock
         self._restarts = restarts
+        self._only_superadmins_designate = only_superadmins_designate
 
     async def create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
         """Put a session into the queue, or return the caller's live one of that name if reusing is asked for."""
@@ -122,13 +131,17 @@ class SessionsService:
         """
         limits = await quotas.get_queue_limits(tx, principal.access_key)
         limits.check_containers(request.cluster_size)
+        scaling_group = await _scaling_group(tx, principal, request)
+        if request.agents:
+            await self._check_agents(tx, principal, request.agents, scaling_group)
         session = new_session(
             request,
             principal,
             project=await _project(tx, principal, request),
-            scaling_group=await _scaling_group(tx, principal, request),
+            scaling_group=scaling_group,
             image=await _image(tx, request),
             offered=await nodes.list_slots(tx),
+            models=await nodes.list_models(tx) if request.models else frozenset(),
             mounts=await self._vfolders.resolve_mounts(tx, principal, request.mounts),
             now=self._clock(),
             new_id=uuid4,
@@ -139,6 +152,17 @@ class SessionsService:
             count, slots = await repository.sum_pending(tx, principal.access_key)
             limits.check_queue(count + 1, slots + session.requested_slots)
         return session, parents
+
+    async def _check_agents(
+        self, tx: Transaction, principal: Principal, agents: Sequence[str], scaling_group: str
+    ) -> None:
+        """Raise unless the caller may designate nodes, and these are in the scaling group."""
+        if self._only_superadmins_designate and not principal.is_asked_for_by_superadmin:
+            raise InsufficientPrivilegeError("You are not allowed to manually assign agents for your session.")
+        found = await nodes.find_names(tx, agents, scaling_group)
+        for agent in agents:
+            if agent not in found:
+                raise InvalidParametersError(f"No such agent: {agent}", agent=agent, scaling_group=scaling_group)
 
     async def wait_until_started(self, session_id: UUID, limit_seconds: float, stays: Stays = forever) -> Session:
         """Return the session as soon as it left the queue and its start-up, or as it is after ``limit_seconds``.

@@ -18,22 +18,24 @@ from caravan_manager.sessions.model import (
     BEFORE_RELEASE,
     DEAD,
     DEVICES,
+    MODELS,
     ON_NODES,
     STARTING,
     VICTIMS,
     HeldDevice,
     SessionState,
+    models_in,
     volume_of,
 )
 from caravan_manager.sessions.queue import (
     LONGEST_START,
-    KernelRequest,
     Named,
     PastUse,
     PendingSession,
     PlacedKernel,
     PlacedSession,
     QueuedSession,
+    kernel_requests,
 )
 
 LONGEST_QUEUE = 10_000
@@ -59,6 +61,8 @@ _QUEUED = select(
     sessions.c.scaling_group,
     sessions.c.architecture,
     sessions.c.cluster_mode,
+    sessions.c.designated,
+    sessions.c.resource_opts[MODELS].astext.label("models"),
     sessions.c.access_key,
     sessions.c.user_id,
     sessions.c.domain_name,
@@ -265,9 +269,13 @@ def _queued(row: AnyRow) -> QueuedSession:
         architecture=row.architecture,
         cluster_mode=ClusterMode(row.cluster_mode),
         tenant=_tenant(row),
-        kernels=tuple(KernelRequest(UUID(id_), ResourceSlots.parse(slots)) for id_, slots in row.members or ()),
+        kernels=kernel_requests(
+            [(UUID(id_), ResourceSlots.parse(slots)) for id_, slots in row.members or ()], row.designated
+        ),
         pending_since=row.status_changed,
         volumes=frozenset(volume_of(host) for host in row.hosts),
+        nodes=frozenset(row.designated),
+        models=frozenset(models_in(row.models)),
         starts_at=row.starts_at,
         time_limit=None if limit is None else timedelta(seconds=limit),
         first_until=None if promise is None else datetime.fromisoformat(promise["until"]),

@@ -104,6 +104,7 @@ async def serving_api(
     proxies: Sequence[str] = (),
     redis: Redis | None = None,
     max_password_age: timedelta | None = None,
+    only_superadmins_designate: bool = False,
 ) -> AsyncGenerator[Http, None]:
     """Serve the whole API while the block runs."""
 
@@ -115,7 +116,10 @@ async def serving_api(
     news = SessionNews()
     moves = SessionMoves(begin, news, now)
     agents, nomad = FakeAgents(), FakeNomad()
-    sessions = SessionsService(begin, moves, folders, agents, nomad, now, Restarts(moves, nomad, agents))
+    restarts = Restarts(moves, nomad, agents)
+    sessions = SessionsService(
+        begin, moves, folders, agents, nomad, now, restarts, only_superadmins_designate=only_superadmins_designate
+    )
     services = Services(
         people=PeopleService(begin, secrets),
         accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age),

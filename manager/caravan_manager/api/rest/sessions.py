@@ -16,7 +16,7 @@ from caravan_manager.compiler.job import shm_bytes
 from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.graph import DependencyNode
 from caravan_manager.sessions.model import Session, SessionNotFoundError
-from caravan_manager.sessions.request import MAX_DEPENDENCIES, SessionRequest
+from caravan_manager.sessions.request import MAX_CLUSTER_SIZE, MAX_DEPENDENCIES, SessionRequest
 from caravan_manager.vfolders.model import MountRequest
 
 routes = web.RouteTableDef()
@@ -40,6 +40,7 @@ Mapping = Annotated[dict[str, Any], BeforeValidator(_none_as_empty)]
 
 
 Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MAX_DEPENDENCIES)]
+Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MAX_CLUSTER_SIZE)]
 Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 
 
@@ -71,6 +72,7 @@ class SessionConfig(BaseModel):
     resource_opts: Mapping = Field(default={}, validation_alias=_either("resource_opts", "resourceOpts"))
     preopen_ports: list[Port] | None = Field(default=None, validation_alias=_either("preopen_ports", "preopenPorts"))
     scaling_group: str | None = Field(default=None, validation_alias=_either("scaling_group", "scalingGroup"))
+    agent_list: Names | None = Field(default=None, validation_alias=_either("agent_list", "agentList"))
 
 
 class CreateSession(BaseModel):
@@ -183,6 +185,7 @@ def session_request(body: CreateSession, domain: str) -> SessionRequest:
         starts_at=body.starts_at,
         batch_timeout=body.batch_timeout,
         dependencies=tuple(body.dependencies or ()),
+        agents=tuple(config.agent_list or ()),
     )
 
 

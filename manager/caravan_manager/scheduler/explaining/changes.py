@@ -157,7 +157,7 @@ class AnyNode:
 
     def apply(self, snapshot: Snapshot, session: UUID) -> Snapshot:
         """Forget the designation."""
-        return _changed(snapshot, session, lambda s: replace(s, nodes=frozenset()))
+        return _changed(snapshot, session, PendingSession.anywhere)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def test_administrators_act_for_others_and_are_remembered() -> None:
     for boss in (ADMIN, SUPERADMIN):
         acting = boss.acting_for(USER)
         assert replace(acting, actor=None) == USER
-        assert acting.actor == Actor(boss.user_id, boss.email, boss.access_key)
+        assert acting.actor == Actor(boss.user_id, boss.email, boss.access_key, is_superadmin=boss is SUPERADMIN)
 
 
 def test_everybody_acts_for_themselves() -> None:
