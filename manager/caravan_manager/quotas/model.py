@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from caravan_common.errors import QuotaExceededError
+from caravan_common.errors import InvalidParametersError, QuotaExceededError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionType
 
@@ -57,18 +57,64 @@ class Tenant:
 _INFINITE, _NOTHING = Decimal("Infinity"), Decimal(0)
 
 
+BY_MODEL = "@"
+"""Between a slot and a model of accelerators: ``cuda.shares@NVIDIA A100``. No slot's name has it."""
+LONGEST_MODEL = 128
+
+
+def by_model(slot: str, model: str) -> str:
+    """Return the name under which what is had of a slot on devices of one model is counted."""
+    return f"{slot}{BY_MODEL}{model}"
+
+
+def slot_of(name: str) -> str:
+    """Return the slot that a name with a model is about."""
+    return name.partition(BY_MODEL)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class SlotLimit:
-    """The most of each slot. A slot that is absent is free, or with ``others_are_free`` False not to be had at all."""
+    """The most of each slot. A slot that is absent is free, or with ``others_are_free`` False not to be had at all.
+
+    ``models`` are limits beside these, of slots on devices of one model (:func:`by_model`); others are free.
+    """
 
     slots: ResourceSlots
     others_are_free: bool = True
+    models: ResourceSlots = field(default_factory=ResourceSlots)
 
     @classmethod
     def parse(cls, raw: Mapping[str, object] | None, default_for_unspecified: str = "UNLIMITED") -> "SlotLimit":
         """Read a policy's slots; None as an amount is an absent slot. Raises InvalidParametersError."""
         given = {name: amount for name, amount in (raw or {}).items() if amount is not None}
-        return cls(ResourceSlots.parse(given), others_are_free=default_for_unspecified == "UNLIMITED")
+        models = {name: amount for name, amount in given.items() if BY_MODEL in name}
+        return cls(
+            ResourceSlots.parse({name: amount for name, amount in given.items() if name not in models}),
+            others_are_free=default_for_unspecified == "UNLIMITED",
+            models=ResourceSlots({name: _limit_of_model(name, amount) for name, amount in models.items()}),
+        )
+
+    def closed(self, wanted: ResourceSlots, used: Mapping[str, Decimal]) -> list[tuple[str, str]]:
+        """Return of which models nothing is left for one who wants so much and could get all of it there.
+
+        Each is the name of the limit and the model.
+        """
+        found: list[tuple[str, str]] = []
+        for name, most in self.models.items():
+            slot, _, model = name.partition(BY_MODEL)
+            if (asked := wanted.get(slot)) and used.get(name, _NOTHING) + asked > most:
+                found.append((name, model))
+        return sorted(found)
+
+    def raised(self, more: ResourceSlots) -> "SlotLimit":
+        """Return the limit with so much more of slots, and of slots on devices of one model."""
+        models = {name: amount + more.get(name, _NOTHING) for name, amount in self.models.items()}
+        slots = {name: self.most(name) + amount for name, amount in more.items() if name not in models}
+        return SlotLimit(ResourceSlots({**self.slots, **slots}), self.others_are_free, ResourceSlots(models))
+
+    def to_json(self) -> dict[str, str]:
+        """Return all limits by name."""
+        return self.slots.to_json() | self.models.to_json()
 
     def excess(self, wanted: ResourceSlots) -> tuple[str, ...]:
         """Return the names of the slots of which ``wanted`` has more than the limit, in alphabetical order."""
@@ -77,6 +123,14 @@ class SlotLimit:
     def most(self, name: str) -> Decimal:
         """Return the most of one slot: infinity where it is free."""
         return self.slots.get(name, _INFINITE if self.others_are_free else _NOTHING)
+
+
+def _limit_of_model(name: str, amount: object) -> Decimal:
+    """Read a limit for one model. Raises InvalidParametersError."""
+    slot, _, model = name.partition(BY_MODEL)
+    if not model.isprintable() or model != model.strip() or not 0 < len(model) <= LONGEST_MODEL:
+        raise InvalidParametersError(f"{name!r} names no model of accelerators behind {BY_MODEL}")
+    return ResourceSlots.parse({slot: amount})[slot]
 
 
 NO_LIMIT = SlotLimit(ResourceSlots())

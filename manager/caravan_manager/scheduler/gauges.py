@@ -96,7 +96,11 @@ def use_of(quota: Quota, held: Iterable[PlacedSession]) -> float:
     """Return how much of a quota is used: the most of its slots and its number of sessions, 1 for all of it."""
     sessions = list(held)
     used = sum((session.slots for session in sessions), ResourceSlots())
-    parts = [float(used.get(slot, Decimal(0)) / most) for slot, most in quota.slots.slots.items() if most]
+    limits = quota.slots.slots
+    if quota.slots.models:
+        used = sum((session.slots_by_model for session in sessions), used)
+        limits = limits + quota.slots.models
+    parts = [float(used.get(slot, Decimal(0)) / most) for slot, most in limits.items() if most]
     return max([*parts, len(sessions) / quota.sessions if quota.sessions else 0.0])
 
 

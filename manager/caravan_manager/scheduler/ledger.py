@@ -195,6 +195,11 @@ class Ledger:
         """Return the ID of a picked device."""
         return self.devices[pick.slot].ids[row][pick.place]
 
+    def model(self, row: int, pick: Pick) -> str:
+        """Return the model of a picked device."""
+        number = self.devices[pick.slot].model[row, pick.place]
+        return next(model for model, known in self._models.items() if known == number)
+
     def copy(self) -> "Ledger":
         """Return a ledger of its own that says the same."""
         return self.part(np.arange(len(self.names)))

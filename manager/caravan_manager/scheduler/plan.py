@@ -88,7 +88,7 @@ class _Pass:
         self.preemptions: list[Preemption] = []
         self._snapshot = snapshot
         self._plugins = plugins
-        self._accounts = Accounts(snapshot.quotas, snapshot.placed)
+        self._accounts = Accounts(snapshot.quotas, snapshot.placed, snapshot.nodes)
         self._past = dict(snapshot.past)
         self._nodes: defaultdict[str, list[NodeView]] = defaultdict(list)
         self._placed: defaultdict[str, list[PlacedSession]] = defaultdict(list)
@@ -140,12 +140,12 @@ class _Pass:
         if failed := self._failed_checks(session):
             self.waits.append(Wait(session.id, failed))
             return False
-        outcome = room.place(session)
+        outcome = room.place(self._accounts.narrowed(session) or session)
         if isinstance(outcome, Reason):
-            self.waits.append(Wait(session.id, (outcome,)))
+            self.waits.append(Wait(session.id, (*self._accounts.closed(session), outcome)))
             return False
         self.placements.append(outcome)
-        self._accounts.count(session, 1)
+        self._accounts.start(session, outcome.seats)
         add_up(now[session.tenant.user], session.slots)
         return True
 

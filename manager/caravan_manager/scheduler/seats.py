@@ -26,10 +26,12 @@ def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> 
 
 
 def _seat(picks: Sequence[Pick], taken: Taken, ledger: Ledger) -> Seat:
+    row = taken.row
     devices = (
-        HeldDevice(pick.slot, ledger.device_id(taken.row, pick), amount_of(pick.slot, pick.amount)) for pick in picks
+        HeldDevice(pick.slot, ledger.device_id(row, pick), amount_of(pick.slot, pick.amount), ledger.model(row, pick))
+        for pick in picks
     )
-    return Seat(ledger.names[taken.row], tuple(devices))
+    return Seat(ledger.names[row], tuple(devices))
 
 
 def _of_kernel(free: defaultdict[tuple[str, int], list[Pick]], slot: str, wanted: int) -> Iterator[Pick]:

@@ -143,20 +143,24 @@ def volume_of(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HeldDevice:
-    """What a kernel has of one device of its node; an ``amount`` of 1 is the whole device."""
+    """What a kernel has of one device of its node; an ``amount`` of 1 is the whole device.
+
+    ``model`` is kept because quotas count it when the node does not know the device any more, too.
+    """
 
     slot: str
     id: str
     amount: Decimal
+    model: str = ""
 
     def to_json(self) -> dict[str, str]:
         """Return the form that the database keeps."""
-        return {"slot": self.slot, "id": self.id, "amount": format(self.amount, "f")}
+        return {"slot": self.slot, "id": self.id, "amount": format(self.amount, "f"), "model": self.model}
 
     @classmethod
     def from_json(cls, raw: dict[str, str]) -> "HeldDevice":
         """Read what :meth:`to_json` wrote."""
-        return cls(raw["slot"], raw["id"], Decimal(raw["amount"]))
+        return cls(raw["slot"], raw["id"], Decimal(raw["amount"]), raw.get("model", ""))
 
 
 @dataclass(frozen=True, slots=True)

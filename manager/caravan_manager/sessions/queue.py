@@ -10,7 +10,7 @@ from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionType
-from caravan_manager.quotas.model import Holder, Tenant
+from caravan_manager.quotas.model import Holder, Tenant, by_model
 from caravan_manager.sessions.model import VICTIMS, Checks, HeldDevice, Parent, Seat, Session, checked
 
 LAST = 2**62
@@ -134,6 +134,12 @@ class PlacedSession:
     def slots(self) -> ResourceSlots:
         """The sum over the kernels that still hold something."""
         return _total(self.kernels)
+
+    @property
+    def slots_by_model(self) -> ResourceSlots:
+        """What it has of slots on devices of each model, under the names of such limits."""
+        devices = [device for kernel in self.kernels for device in kernel.devices]
+        return _total([ResourceSlots({by_model(device.slot, device.model): device.amount}) for device in devices])
 
     @property
     def holders(self) -> tuple[Holder, ...]:

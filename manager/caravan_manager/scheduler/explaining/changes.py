@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
-from caravan_manager.quotas.model import Holder, Quota, SlotLimit
+from caravan_manager.quotas.model import Holder, Quota
 from caravan_manager.scheduler.snapshot import Snapshot
 from caravan_manager.sessions.queue import KernelRequest, PendingSession
 
@@ -70,10 +70,8 @@ class MoreQuota:
         )
 
     def _raised(self, quota: Quota) -> Quota:
-        limit = quota.slots
-        slots = {**limit.slots, **{slot: limit.most(slot) + more for slot, more in self.slots.items()}}
         sessions = None if quota.sessions is None else quota.sessions + self.sessions
-        return replace(quota, slots=SlotLimit(ResourceSlots(slots), limit.others_are_free), sessions=sessions)
+        return replace(quota, slots=quota.slots.raised(self.slots), sessions=sessions)
 
 
 @dataclass(frozen=True, slots=True)

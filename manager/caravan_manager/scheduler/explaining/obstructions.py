@@ -9,7 +9,7 @@ import numpy as np
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
-from caravan_manager.quotas.model import Holder, Quota
+from caravan_manager.quotas.model import Holder, Quota, slot_of
 from caravan_manager.scheduler.demand import Demand, amount_of, demand_of
 from caravan_manager.scheduler.explaining.model import DeviceState, Lack, NodeState, Obstruction, QuotaState
 from caravan_manager.scheduler.ledger import Ledger, numbers
@@ -26,13 +26,14 @@ AMONG_NODES = frozenset({Obstacle.NO_ROOM, Obstacle.LARGER_THAN_ANY_NODE})
 
 
 def usage(holder: Holder, sessions: Iterable[PlacedSession | PendingSession]) -> tuple[ResourceSlots, int]:
-    """Return what sessions take of a holder's quota: amounts, and how many they are."""
+    """Return what sessions take of a holder's quota: amounts, those by model too, and how many they are."""
     amounts: dict[str, Decimal] = {}
     count = 0
     for session in sessions:
         if holder in session.holders:
             count += 1
-            for slot, amount in session.slots.items():
+            by_model = session.slots_by_model if isinstance(session, PlacedSession) else ResourceSlots()
+            for slot, amount in (*session.slots.items(), *by_model.items()):
                 amounts[slot] = amounts.get(slot, Decimal(0)) + amount
     return ResourceSlots(amounts), count
 
@@ -46,6 +47,10 @@ def passed_limits(session: PendingSession, quota: Quota, has: ResourceSlots, cou
         limit = quota.slots.most(slot)
         if (held := has.get(slot, Decimal(0))) + asks > limit:
             states.append(QuotaState(quota.holder, slot, held, asks, limit))
+    for name, model in quota.slots.closed(session.slots, has):
+        if not session.models or model in session.models:
+            asks = session.slots[slot_of(name)]
+            states.append(QuotaState(quota.holder, name, has.get(name, Decimal(0)), asks, quota.slots.models[name]))
     return states
 
 

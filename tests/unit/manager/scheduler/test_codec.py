@@ -79,7 +79,9 @@ PENDING = st.builds(
     architecture=st.just("x86_64"),
     cluster_mode=st.sampled_from(ClusterMode),
     tenant=TENANTS,
-    kernels=st.lists(st.builds(KernelRequest, id=st.uuids(), slots=SLOTS), min_size=1, max_size=2).map(tuple),
+    kernels=st.lists(
+        st.builds(KernelRequest, id=st.uuids(), slots=SLOTS, node=st.none() | NODES), min_size=1, max_size=2
+    ).map(tuple),
     pending_since=MOMENTS,
     volumes=st.frozensets(TEXTS, max_size=1),
     nodes=st.frozensets(NODES, max_size=2),
@@ -100,9 +102,9 @@ PLACED = st.builds(
         PlacedKernel,
         node=NODES,
         slots=SLOTS,
-        devices=st.builds(HeldDevice, st.just("cuda.shares"), st.just("a"), st.just(Decimal("0.5"))).map(
-            lambda d: (d,)
-        ),
+        devices=st.builds(
+            HeldDevice, st.just("cuda.shares"), st.just("a"), st.just(Decimal("0.5")), st.sampled_from(["", "A100"])
+        ).map(lambda d: (d,)),
     ).map(lambda kernel: (kernel,)),
     ends_at=st.none() | MOMENTS,
     is_ending=st.booleans(),
@@ -127,7 +129,12 @@ GROUPS = st.builds(
 QUOTAS = st.builds(
     Quota,
     holder=st.just((HolderKind.USER, str(UUID(int=1)))),
-    slots=st.builds(SlotLimit, SLOTS, st.booleans()),
+    slots=st.builds(
+        SlotLimit,
+        SLOTS,
+        st.booleans(),
+        st.just(ResourceSlots({"cuda.shares@A100": Decimal(1)})) | st.just(ResourceSlots()),
+    ),
     sessions=st.none() | st.integers(0, 3),
 )
 PASTS = st.builds(
