@@ -187,3 +187,14 @@ def test_a_session_is_told_that_its_gpu_fell_ill_and_goes_on(
     assert user.session("patient")["status"] == "RUNNING"
     user.must("session", "destroy", "patient")
     assert eventually(lambda: not leftovers.all())
+
+
+def test_a_session_gets_the_model_that_it_names(user: User, image: str, machine: Machine, leftovers: Leftovers) -> None:
+    wanted = create(user, image, "named", "atom.device=1", resource_opts="accelerator_models=Fake-ATOM,Fake-H100")
+    user.must(*wanted)
+    (given,) = machine.given(user.until("named", "RUNNING"))
+    assert [device.startswith("fake-atom") for device in given] == [True]
+    unknown = create(user, image, "unknown", "atom.device=1", resource_opts="accelerator_models=H200")
+    assert "no node has accelerators of model H200" in user.refused(*unknown)
+    user.must("session", "destroy", "named")
+    assert eventually(lambda: not leftovers.all())

@@ -19,6 +19,7 @@ from caravan_manager.db.choice import (
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, resource_presets, users
 from caravan_manager.quotas.model import HolderKind, KeypairPolicy, QueueLimits, Quota, SlotLimit
+from caravan_manager.quotas.policies import Values
 from caravan_manager.quotas.presets import Preset
 
 policies = keypair_resource_policies
@@ -104,6 +105,22 @@ async def list_keypair_policies(tx: Transaction, name: str | None, limit: int = 
     if name is not None:
         wanted = wanted.where(policies.c.name == name)
     return [KeypairPolicy(**row) for row in (await tx.execute(wanted)).mappings()]
+
+
+async def add_keypair_policy(tx: Transaction, name: str, values: Values) -> None:
+    """Add a policy. Raises IntegrityError when there is one of that name."""
+    await tx.execute(policies.insert().values(name=name, **values))
+
+
+async def change_keypair_policy(tx: Transaction, name: str, values: Values) -> bool:
+    """Change some columns of a policy; False when there is no such policy."""
+    changed = policies.update().where(policies.c.name == name).values(**values or {"name": name})
+    return (await tx.execute(changed)).rowcount == 1
+
+
+async def delete_keypair_policy(tx: Transaction, name: str) -> bool:
+    """Delete a policy; False when there is no such policy. Raises IntegrityError while keypairs have it."""
+    return (await tx.execute(policies.delete().where(policies.c.name == name))).rowcount == 1
 
 
 async def list_presets(tx: Transaction, scaling_group: str | None) -> list[Preset]:

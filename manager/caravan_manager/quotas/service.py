@@ -1,11 +1,14 @@
 """What users ask of quotas: the policies, the presets, and what they could have now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from caravan_common.errors import InvalidParametersError
+from sqlalchemy.exc import IntegrityError
+
+from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
+from caravan_manager import audit
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes.model import Node
@@ -14,12 +17,13 @@ from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
 from caravan_manager.quotas import repository
 from caravan_manager.quotas.model import HolderKind, KeypairPolicy, Quota
+from caravan_manager.quotas.policies import PolicyNotFoundError, check_policy_name, checked_policy
 from caravan_manager.quotas.presets import Budget, Offer, Preset, Room, known_slots, total
 from caravan_manager.sessions.repository import Holding, list_holdings
 
 
 class QuotasService:
-    """Look at policies and presets."""
+    """Look at policies and presets, and change policies."""
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
@@ -29,6 +33,41 @@ class QuotasService:
         async with self._begin() as tx:
             found = await repository.list_keypair_policies(tx, name)
         return [policy for policy in found if principal.is_admin or policy.name == principal.resource_policy]
+
+    async def create_keypair_policy(
+        self, principal: Principal, name: str, given: Mapping[str, object]
+    ) -> KeypairPolicy:
+        """Make a policy. Only for superadmins. Raises ConflictError when there is one of that name."""
+        principal.must_be_superadmin()
+        check_policy_name(name)
+        values = checked_policy(given)
+        try:
+            async with self._begin() as tx:
+                await repository.add_keypair_policy(tx, name, values)
+                await audit.record(tx, principal, "keypair-policy.create", "keypair-policy", name, values)
+                return (await repository.list_keypair_policies(tx, name))[0]
+        except IntegrityError as err:
+            raise ConflictError(f"there is a keypair resource policy {name} already") from err
+
+    async def change_keypair_policy(self, principal: Principal, name: str, given: Mapping[str, object]) -> None:
+        """Change what is given of a policy; it holds at once, for all keypairs that have it. Only for superadmins."""
+        principal.must_be_superadmin()
+        values = checked_policy(given)
+        async with self._begin() as tx:
+            if not await repository.change_keypair_policy(tx, name, values):
+                raise PolicyNotFoundError(f"there is no keypair resource policy {name}")
+            await audit.record(tx, principal, "keypair-policy.change", "keypair-policy", name, values)
+
+    async def delete_keypair_policy(self, principal: Principal, name: str) -> None:
+        """Delete a policy. Only for superadmins. Raises ConflictError while keypairs have it."""
+        principal.must_be_superadmin()
+        try:
+            async with self._begin() as tx:
+                if not await repository.delete_keypair_policy(tx, name):
+                    raise PolicyNotFoundError(f"there is no keypair resource policy {name}")
+                await audit.record(tx, principal, "keypair-policy.delete", "keypair-policy", name, {})
+        except IntegrityError as err:
+            raise ConflictError(f"keypairs have the resource policy {name}; give them another one first") from err
 
     async def presets(self, scaling_group: str | None = None) -> list[Preset]:
         """Return the presets that are offered for all scaling groups, and those of one."""

@@ -70,6 +70,11 @@ class PendingSession:
         """Whose quotas the session counts against, in the order in which they are looked at."""
         return self.tenant.holders(self.type)
 
+    @property
+    def slots_by_model(self) -> ResourceSlots:
+        """The most that it may get on devices of each model that it names, under the names of such limits."""
+        return ResourceSlots({by_model(s, model): amount for s, amount in self.slots.items() for model in self.models})
+
     def nodes_for(self, kernels: Iterable[KernelRequest]) -> frozenset[str]:
         """Return the nodes that are designated for some of the kernels; none means any."""
         return frozenset(kernel.node for kernel in kernels if kernel.node is not None) or self.nodes

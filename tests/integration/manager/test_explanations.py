@@ -154,7 +154,7 @@ async def test_another_scaling_group_is_told_if_the_domain_may_use_it(world: Wor
     await world.make(world.user, "mine", cuda_shares="1")
     helping = [h for h in (await explained(world.user, "mine"))["would_help"] if h["kind"] == "scaling-group"]
     assert helping[0]["text"] == "it was in scaling group spare"
-    device = {"slot": "cuda.shares", "id": "spare-node-gpu0", "amount": "1"}
+    device = {"slot": "cuda.shares", "id": "spare-node-gpu0", "amount": "1", "model": "A100"}
     assert helping[0]["seats"] == [{"node": "spare-node", "devices": [device]}]
     async with world.manager.begin() as tx:
         await tx.execute(scaling_groups_of_domains.delete().where(scaling_groups_of_domains.c.scaling_group == "spare"))

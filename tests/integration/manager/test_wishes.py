@@ -1,5 +1,7 @@
 """Nodes that a user designates and models of accelerators that a user names: from the API to the seat."""
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -203,3 +205,58 @@ async def test_models_that_cannot_be_had_are_refused(
     assert problem["msg"].startswith(message)
     if "B200" in message:
         assert problem["data"] == {"unknown": ["B200"], "models": ["A100", "V100"]}
+
+
+MODIFY = """mutation($name: String!, $input: ModifyKeyPairResourcePolicyInput!) {
+    modify_keypair_resource_policy(name: $name, props: $input) { ok msg } }"""
+
+
+async def allow(world: World, **limits: str) -> None:
+    """Let the default policy's keypairs have so much of cuda.shares on GPUs of each model."""
+    slots = json.dumps({f"cuda.shares@{model}": most for model, most in limits.items()})
+    variables = {"name": "default", "input": {"total_resource_slots": slots}}
+    _, answer = await world.admin.call("POST", "/admin/gql", {"query": MODIFY, "variables": variables})
+    assert answer["data"]["modify_keypair_resource_policy"] == {"ok": True, "msg": "success"}
+
+
+async def test_a_quota_for_a_model_holds_whatever_is_asked_for_at_once(world: World) -> None:
+    await add_node(world.manager, "d", "A100", "A100", "A100", "V100")
+    await allow(world, A100="1.5")
+    asked = {"resources": MIXED, "resource_opts": {"accelerator_models": "A100"}}
+    made = await asyncio.gather(*[world.ask(f"train-{i}", config=asked) for i in range(6)])
+    assert {status for status, _ in made} == {201}
+    for _ in range(2):
+        await world.manager.schedule()
+    sessions = [await world.manager.session(UUID(answer["sessionId"])) for _, answer in made]
+    placed = [session for session in sessions if session.status is not SessionStatus.PENDING]
+    assert len(placed) == 3
+    assert {device.model for session in placed for device in session.main_kernel.devices} == {"A100"}
+    waiting = next(session for session in sessions if session.status is SessionStatus.PENDING)
+    failed = waiting.status_data["scheduler"]["failed_predicates"]
+    assert [check["name"] for check in failed] == ["keypair_resource_limit", "user_resource_limit"]
+    assert failed[0]["msg"] == "Your keypair resource quota is exceeded. (cuda.shares@A100=1.5)"
+    _, told = await world.user.call("GET", f"/session/{waiting.id}/explain")
+    assert any("more cuda.shares@A100" in help_["text"] for help_ in told["would_help"]), told["would_help"]
+    assert await world.placed("any-model", config={"resources": MIXED}) == [("d", ["d-3"])]
+
+
+async def test_what_ends_frees_the_quota_of_its_model(world: World) -> None:
+    await add_node(world.manager, "d", "A100", "A100")
+    await allow(world, A100="0.5")
+    asked = {"resources": MIXED}
+    assert (await world.placed("first", config=asked))[0][0] == "d"
+    assert (await world.placed("second", config=asked))[0][0] is None
+    _, found = await world.user.call("GET", "/session/_/match?id=first")
+    first = UUID(found["matches"][0]["id"])
+    await world.manager.moves.apply(first, lambda s, now: s.vanished("gone", now))
+    await world.manager.schedule()
+    _, found = await world.user.call("GET", "/session/second")
+    assert found["status"] == "PREPARING"
+
+
+async def test_the_offer_of_presets_is_as_before_with_limits_for_models(world: World) -> None:
+    await add_node(world.manager, "d", "A100", "A100")
+    _, before = await world.user.call("POST", "/resource/check-presets", {"group": "default"})
+    await allow(world, A100="0.5")
+    _, after = await world.user.call("POST", "/resource/check-presets", {"group": "default"})
+    assert after == before

@@ -6,13 +6,14 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from ariadne import ObjectType, ScalarType
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from caravan_common.errors import InvalidParametersError
+from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError
 from caravan_manager.db.choice import Choice
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.service import NodesService
@@ -133,6 +134,31 @@ def as_uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError as err:
         raise InvalidParametersError(f"{text!r} is not a UUID") from err
+
+
+async def outcome(info: Info, done: Awaitable[object], item: str | None = None) -> dict[str, object]:
+    """Await a change and answer in the form of Backend.AI's mutations: ``ok``, ``msg``, and the made item if any.
+
+    What the caller is refused is an answer, not an error.
+    """
+    try:
+        made = await done
+    except ForbiddenError:
+        return {"ok": False, "msg": f"no permission to execute {info.path.key}"}
+    except CaravanError as err:
+        if err.status >= 500:
+            raise
+        return {"ok": False, "msg": err.message or err.title}
+    return {"ok": True, "msg": "success"} | ({} if item is None else {item: made})
+
+
+def payload(name: str, *items: str) -> ObjectType:
+    """Return the type of what :func:`outcome` answers."""
+    return bind(name, {field: partial(_member, field) for field in ("ok", "msg", *items)})
+
+
+def _member(field: str, made: Mapping[str, object]) -> object:
+    return made.get(field)
 
 
 def nothing(_: object) -> None:

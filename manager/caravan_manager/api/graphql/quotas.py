@@ -1,15 +1,17 @@
 """Keypairs' policies and presets of slots in GraphQL."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ariadne import ObjectType
 
-from caravan_manager.api.graphql.base import Info, bind, nothing
+from caravan_manager.api.graphql.base import Info, bind, nothing, outcome, payload
 from caravan_manager.db.choice import Choice
 from caravan_manager.quotas.model import KeypairPolicy
 from caravan_manager.quotas.presets import Preset
 
 queries = ObjectType("Queries")
+mutations = ObjectType("Mutations")
 
 
 @queries.field("keypair_resource_policy")
@@ -39,6 +41,26 @@ async def resource_presets(_: object, info: Info, **language: str | None) -> obj
     return await info.context.quotas.all_presets(choice)
 
 
+@mutations.field("create_keypair_resource_policy")
+async def create_keypair_resource_policy(_: object, info: Info, name: str, props: dict[str, Any]) -> object:
+    """Make a policy."""
+    asked = info.context
+    made = asked.quotas.create_keypair_policy(asked.principal, name, props)
+    return await outcome(info, made, "resource_policy")
+
+
+@mutations.field("modify_keypair_resource_policy")
+async def modify_keypair_resource_policy(_: object, info: Info, name: str, props: dict[str, Any]) -> object:
+    """Change a policy; what is absent stays as it is."""
+    return await outcome(info, info.context.quotas.change_keypair_policy(info.context.principal, name, props))
+
+
+@mutations.field("delete_keypair_resource_policy")
+async def delete_keypair_resource_policy(_: object, info: Info, name: str) -> object:
+    """Delete a policy that no keypair has."""
+    return await outcome(info, info.context.quotas.delete_keypair_policy(info.context.principal, name))
+
+
 POLICY: dict[str, Callable[[KeypairPolicy], object]] = {
     "name": lambda policy: policy.name,
     "created_at": lambda policy: policy.created_at,
@@ -65,4 +87,12 @@ PRESET: dict[str, Callable[[Preset], object]] = {
     "scaling_group_name": lambda preset: preset.scaling_group,
 }
 
-BINDABLES = [queries, bind("KeyPairResourcePolicy", POLICY), bind("ResourcePreset", PRESET)]
+BINDABLES = [
+    queries,
+    mutations,
+    bind("KeyPairResourcePolicy", POLICY),
+    bind("ResourcePreset", PRESET),
+    payload("CreateKeyPairResourcePolicy", "resource_policy"),
+    payload("ModifyKeyPairResourcePolicy"),
+    payload("DeleteKeyPairResourcePolicy"),
+]

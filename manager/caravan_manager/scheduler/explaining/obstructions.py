@@ -32,8 +32,7 @@ def usage(holder: Holder, sessions: Iterable[PlacedSession | PendingSession]) ->
     for session in sessions:
         if holder in session.holders:
             count += 1
-            by_model = session.slots_by_model if isinstance(session, PlacedSession) else ResourceSlots()
-            for slot, amount in (*session.slots.items(), *by_model.items()):
+            for slot, amount in (*session.slots.items(), *session.slots_by_model.items()):
                 amounts[slot] = amounts.get(slot, Decimal(0)) + amount
     return ResourceSlots(amounts), count
 
