@@ -144,7 +144,8 @@ class PlacedSession:
     def slots_by_model(self) -> ResourceSlots:
         """What it has of slots on devices of each model, under the names of such limits."""
         devices = [device for kernel in self.kernels for device in kernel.devices]
-        return _total([ResourceSlots({by_model(device.slot, device.model): device.amount}) for device in devices])
+        each = (ResourceSlots({by_model(device.slot, device.model): device.amount}) for device in devices)
+        return sum(each, ResourceSlots())
 
     @property
     def holders(self) -> tuple[Holder, ...]:
