@@ -1,12 +1,12 @@
 """When there will be room: the nodes as they are once the sessions that hold them have ended, one after the other.
 
-Those of which it is known when they end do so in that order. Of the others nobody knows: those end first that are on
-the nodes with the fewest of them, so that a session waits for as few strangers as possible. As nobody else begins on
-the nodes that it waits for, that number only becomes smaller, whichever nodes they are at the time.
+Those of which it is known when they end do so in that order. Of the others nobody knows: first the oldest one of each
+node ends, then the second of each, so that a session waits for as few as possible. What begins on a node after it is
+kept is behind those in its way: their number only becomes smaller, whichever nodes are kept at the time.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -31,34 +31,24 @@ class Future(Generic[Found]):
     ledger: Ledger
 
 
-def expected_ends(placed: Sequence[PlacedSession], now: datetime, slots: Collection[str] = ()) -> list[End]:
-    """Return sessions in the order in which they are taken to end.
-
-    With ``slots`` only those of unknown end count as strangers on a node that hold some of them.
-    """
+def expected_ends(placed: Sequence[PlacedSession], now: datetime) -> list[End]:
+    """Return sessions in the order in which they are taken to end."""
     known = [(max(ends_at, now), s) for s in placed if (ends_at := now if s.is_ending else s.ends_at) is not None]
     known.sort(key=lambda end: (end[0], end[1].placed_at, end[1].id))
-    unknown = [s for s in placed if not s.is_ending and s.ends_at is None]
-    return [*known, *((None, session) for session in _fewest_together(unknown, frozenset(slots)))]
+    unknown = [session for session in placed if not session.is_ending and session.ends_at is None]
+    return [*known, *((None, session) for session in _one_of_each_node(unknown))]
 
 
-def _fewest_together(sessions: Sequence[PlacedSession], slots: frozenset[str]) -> list[PlacedSession]:
-    strangers: Counter[str] = Counter()
-    newest: defaultdict[str, float] = defaultdict(float)
-    for session in sessions:
-        for node in _nodes_of(session, slots):
-            strangers[node] += 1
-            newest[node] = max(newest[node], session.placed_at.timestamp())
-
-    def key(session: PlacedSession) -> tuple[object, ...]:
-        first = min(((strangers[n], newest[n], n) for n in _nodes_of(session, slots)), default=(0, 0.0, ""))
-        return (*first, session.placed_at, session.id)
-
-    return sorted(sessions, key=key)
-
-
-def _nodes_of(session: PlacedSession, slots: frozenset[str]) -> set[str]:
-    return {kernel.node for kernel in session.kernels if not slots or not slots.isdisjoint(kernel.slots)}
+def _one_of_each_node(sessions: Sequence[PlacedSession]) -> list[PlacedSession]:
+    """Return sessions by how many older ones there are on their node; of several nodes the one with the fewest."""
+    oldest_first = sorted(sessions, key=lambda session: (session.placed_at, session.id))
+    on: Counter[str] = Counter()
+    older: list[int] = []
+    for session in oldest_first:
+        nodes = {kernel.node for kernel in session.kernels}
+        older.append(min((on[node] for node in nodes), default=0))
+        on.update(nodes)
+    return [oldest_first[place] for place in sorted(range(len(older)), key=lambda place: (older[place], place))]
 
 
 class Futures:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 import numpy as np
 
@@ -27,11 +28,12 @@ from caravan_manager.scheduler.snapshot import (
     Reason,
     Reserved,
 )
-from caravan_manager.scheduler.together import take_together
+from caravan_manager.scheduler.together import FIRST_ROW, Tries, take_together
 from caravan_manager.scheduler.typical import typical_demands
 from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedSession
 
-FIRST_ROW = np.array([0])
+MOST_LOOKS = 64
+"""For how many sessions of a pass without room it is looked when they will have it."""
 
 _Part = tuple[tuple[KernelRequest, ...], Eligible]
 """Kernels that one node takes together, what they want of it, and the nodes that would do."""
@@ -61,13 +63,16 @@ class GroupPass:
         self._placed = placed
         self._others = others
         self._begun: list[tuple[PendingSession, Placement]] = []
-        self._tries = 0
+        self._looks = 0
+        self._kept_for: set[UUID] = set()
+        self._search = Tries()
         self._full: dict[tuple[Eligible, ...], Reason] = {}
+        self._possible: dict[tuple[Eligible, ...], bool] = {}
         self._not_beside: set[tuple[Eligible, tuple[int, ...]]] = set()
         self._selector = selector
         self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
         self._now = taken_at
-        self._futures: dict[frozenset[str], Futures] = {}
+        self._futures: Futures | None = None
         self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
         self._preemption = preemption
@@ -89,15 +94,14 @@ class GroupPass:
         ends_at = session.latest_end(self._now, LONGEST_START)
         taken = self._take(self._keeper, self._finder, parts, ends_at)
         if taken is not None:
-            self._keeper.mark_used(part.row for part in taken)
             placement = self._placement(session, parts, taken)
             self._begun.append((session, placement))
-            self._futures.clear()
+            self._futures = None
             return placement
         reason = self._reason(parts)
         if reason.obstacle is Obstacle.NO_ROOM:
-            if self._tries < DEPTH:
-                self._tries += 1
+            if len(self._kept_for) < DEPTH and self._looks < MOST_LOOKS:
+                self._looks += 1
                 self._preempt(session, parts)
                 self._reserve(session, parts)
             self._full[shape] = reason
@@ -116,8 +120,20 @@ class GroupPass:
             if isinstance(eligible, Reason):
                 return eligible
             parts.append((kernels, eligible))
+        if len(parts) == 1:
+            return parts
         # The largest first: what is small finds room beside it more often than the other way round.
-        return parts if len(parts) == 1 else sorted(parts, key=lambda part: part[1].demand.size, reverse=True)
+        parts.sort(key=lambda part: part[1].demand.size, reverse=True)
+        return self._if_ever_possible(parts)
+
+    def _if_ever_possible(self, parts: list[_Part]) -> list[_Part] | Reason:
+        """Return the parts, or say that the nodes have not enough for all of them together when nobody uses them."""
+        shape = tuple(eligible for _, eligible in parts)
+        if shape not in self._possible:
+            self._possible[shape] = self._seek(self._empty.copy(), parts) is not None
+        if self._possible[shape]:
+            return parts
+        return Reason(Obstacle.LARGER_THAN_ANY_NODE, self._eligibility.names(parts[0][1]))
 
     def _eligible(self, kernels: tuple[KernelRequest, ...], session: PendingSession) -> Eligible | Reason:
         slots = tuple(kernel.slots for kernel in kernels)
@@ -142,7 +158,7 @@ class GroupPass:
             if found is None:
                 for part in reversed(taken):
                     keeper.give_back(part, ends_at)
-                return take_together(keeper, [of_part for _, of_part in parts], ends_at)
+                return take_together(keeper, [of_part for _, of_part in parts], ends_at, self._search)
             keeper.take(found, ends_at)
             taken.append(found)
         return taken
@@ -181,7 +197,7 @@ class GroupPass:
         if self._keeper.reservations:
             plain = Keeper(self._keeper.now)
             if (taken := self._take(plain, self._without_reservations, parts, None)) is not None:
-                for part in taken:
+                for part in reversed(taken):
                     plain.give_back(part, None)
                 ahead = self._keeper.kept_for({part.row for part in taken})
                 return Reason(Obstacle.BEHIND_THE_HEAD, tuple(str(session) for session in ahead))
@@ -196,8 +212,9 @@ class GroupPass:
         wish = Wish(session, lambda ends: self._makes_room(parts, ends), len(parts) > 1)
         victims = choose_victims(wish, others, self._preemption, self._now, self._capacity())
         if victims:
+            self._kept_for.add(session.id)
             self._ending += [replace(victim, is_ending=True) for victim in victims]
-            self._futures.clear()
+            self._futures = None
             mode = self._preemption.mode
             self.preemptions += [Preemption(one.id, mode, session.id, one.attempt) for one in victims]
 
@@ -223,24 +240,22 @@ class GroupPass:
 
     def _reserve(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Keep the first room that there will be, beside what is kept already; none if the nodes never have enough."""
-        futures = self._futures_for(parts)
-        future = futures.first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
+        future = self._ends_to_come().first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
         if future is None:
             return
+        self._kept_for.add(session.id)
         self._keeper.reserve(Reservation.of(session.id, self._now, future.at, future.found, future.ledger))
         self._finder = self._find_in(self._keeper.open)
         names = tuple(self._empty.names[part.row] for part in future.found)
         self.reserved.append(Reserved(session.id, names, future.at))
 
-    def _futures_for(self, parts: Sequence[_Part]) -> Futures:
-        """Return the ends to come; of sessions of unknown end only those that hold what the session waits for."""
-        slots = frozenset(device.slot for _, eligible in parts for device in eligible.demand.devices)
-        if (known := self._futures.get(slots)) is None:
+    def _ends_to_come(self) -> Futures:
+        if self._futures is None:
             ending = {one.id: one for one in self._ending}
             held = [ending.get(one.id, one) for one in (*self._placed, *self._others)]
             held += [one.placed(placement.seats, self._now, LONGEST_START) for one, placement in self._begun]
-            known = self._futures[slots] = Futures(self._empty, expected_ends(held, self._now, slots))
-        return known
+            self._futures = Futures(self._empty, expected_ends(held, self._now))
+        return self._futures
 
     def _left_beside_reservations(self) -> Ledger:
         """Return what is left now when all for whom room is kept had it already; less than nothing, as a rule."""

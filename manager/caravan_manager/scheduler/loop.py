@@ -5,10 +5,12 @@ may die between any two statements, and the next pass goes on from the record.
 """
 
 import asyncio
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import groupby
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -40,18 +42,19 @@ from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
-from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Plan, Preemption, PreemptionMode, Wait
+from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Preemption, PreemptionMode, Wait
 from caravan_manager.sessions import repository as sessions
-from caravan_manager.sessions.model import Kernel, Session
+from caravan_manager.sessions.model import VICTIMS, Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
-from caravan_manager.sessions.queue import QueuedSession
 from caravan_manager.sessions.restarts import Restarts
 
 log = structlog.get_logger()
 
 ALIVE = NodeStatus.ALIVE.value
+LONGEST_PLAN = timedelta(seconds=20)
+"""How long it may take to make a plan: by then no other process can have led and have given the leadership back."""
 PLAN_LIFETIME = timedelta(seconds=5)
-"""How long after its snapshot a plan may be carried out: well below the time after which another process may lead."""
+"""How long a plan may be carried out: well below the time after which another process may lead."""
 FIRST_TURN = timedelta(minutes=2)
 """How long a session goes before others of its priority when others are ended for it: their containers take a while."""
 STOP_AGAIN_SECONDS = 15
@@ -63,6 +66,7 @@ DRAIN_SECONDS = 3
 PLACE = FailpointPair("manager.place.commit")
 WAITS = FailpointPair("manager.waits.commit")
 CANCEL = FailpointPair("manager.cancel.commit")
+PROMISE = FailpointPair("manager.promise.commit")
 PREEMPT = FailpointPair("manager.preempt.commit")
 REQUEUE_STOP = FailpointPair("manager.requeue.nomad-stop")
 REQUEUE = FailpointPair("manager.requeue.commit")
@@ -174,6 +178,10 @@ class Scheduler:
             pending, snapshot = await read_snapshot(tx, began, self._past)
             idle = None if pending else await self._gauges.read_if_due(tx, began)
         decided = await asyncio.to_thread(plan, snapshot, find_plugins())  # a long queue must not hold up the API
+        planned = self._moves.clock()
+        if planned - began > LONGEST_PLAN or not await self._leadership.hold():
+            log.warning("scheduler.plan_too_old", began=began.isoformat())
+            return
         self._record(snapshot, decided)
         self._gauges.show(snapshot, decided, idle)
         for trouble in decided.troubles:
@@ -182,20 +190,17 @@ class Scheduler:
         for cancellation in decided.cancellations:
             await self._record_cancellation(cancellation)
         for placement in decided.placements:
-            if self._is_too_old(began):
+            if self._is_too_old(planned):
                 break
             await self._record_placement(placement)
-        for preemption in decided.preemptions:
-            if self._is_too_old(began):
-                break
-            await self._record_preemption(preemption)
-        await self._tell_waits(pending, decided)
+        await self._preempt(pending, decided.preemptions, planned)
+        await self._tell_waits(pending, decided.waits)
 
-    def _is_too_old(self, began: datetime) -> bool:
+    def _is_too_old(self, planned: datetime) -> bool:
         """Say whether another process may lead by now and have made a plan of its own."""
-        if self._moves.clock() - began <= PLAN_LIFETIME:
+        if self._moves.clock() - planned <= PLAN_LIFETIME:
             return False
-        log.warning("scheduler.plan_too_old", began=began.isoformat())
+        log.warning("scheduler.plan_too_old", planned=planned.isoformat())
         return True
 
     async def _record_placement(self, placement: Placement) -> None:
@@ -211,33 +216,42 @@ class Scheduler:
         with CANCEL:
             await self._moves.apply(end.session, lambda s, now: s.cancelled(end.reason.value, checks_of_end(end), now))
 
+    async def _preempt(self, pending: Waiting, preemptions: Sequence[Preemption], planned: datetime) -> None:
+        """End sessions for others. Before, it is recorded that these go first: nobody else is to have what is freed."""
+        for wanted, chosen in groupby(preemptions, key=lambda preemption: preemption.session):
+            if self._is_too_old(planned):
+                return
+            victims = list(chosen)
+            until = self._moves.clock() + FIRST_TURN
+            pending[wanted] = pending[wanted].promised([one.victim for one in victims], until)
+            with PROMISE:
+                after = await self._moves.apply(wanted, partial(_promised, pending[wanted].status_data[VICTIMS]))
+            if after.status is SessionStatus.PENDING:
+                for preemption in victims:
+                    await self._record_preemption(preemption)
+
     async def _record_preemption(self, preemption: Preemption) -> None:
-        again = preemption.mode is PreemptionMode.RESCHEDULE
+        def move(session: Session, now: datetime) -> Session:
+            again = preemption.mode is PreemptionMode.RESCHEDULE
+            return session.preempted(preemption.session, again, preemption.attempt, now)
+
         metrics.PREEMPTIONS.labels(preemption.mode.value).inc()
         log.info("session.preempted", session=str(preemption.victim), by=str(preemption.session))
         with PREEMPT:
-            await self._moves.apply(
-                preemption.victim, lambda s, now: s.preempted(preemption.session, again, preemption.attempt, now)
-            )
+            await self._moves.apply(preemption.victim, move)
 
-    async def _tell_waits(self, pending: Waiting, decided: Plan) -> None:
+    async def _tell_waits(self, pending: Waiting, waits: tuple[Wait, ...]) -> None:
         """Record why sessions wait, all that is new with one statement. Nobody is woken: nothing moved."""
+        told = {wait.session: _told_as(wait) for wait in waits}
+        news = [wait for wait in waits if self._told.get(wait.session) != told[wait.session]]
+        for wait in news:
+            metrics.WAITS.labels(wait.obstacle.value).inc()
         now = self._moves.clock()
-        victims: defaultdict[UUID, list[UUID]] = defaultdict(list)
-        for preemption in decided.preemptions:
-            victims[preemption.session].append(preemption.victim)
-        told = {wait.session: _told_as(wait) for wait in decided.waits}
-        news: list[QueuedSession] = []
-        for wait in decided.waits:
-            if self._told.get(wait.session) != told[wait.session] or wait.session in victims:
-                metrics.WAITS.labels(wait.obstacle.value).inc()
-                waiting = pending[wait.session].waiting(status_info(wait), checks_of(wait), now)
-                ended = victims.get(wait.session)
-                news.append(waiting.promised(ended, now + FIRST_TURN) if ended else waiting)
-        if news:
+        waiting = [pending[wait.session].waiting(status_info(wait), checks_of(wait), now) for wait in news]
+        if waiting:
             with WAITS:
                 async with self._begin() as tx:
-                    await sessions.save_waits(tx, news)
+                    await sessions.save_waits(tx, waiting)
         self._told = told
 
     async def _launch(self) -> None:
@@ -396,6 +410,10 @@ def _submitted(attempt: int, session: Session, now: datetime) -> Session:
 def _told_as(wait: Wait) -> tuple[object, ...]:
     """What must change before a wait is told again: for checks the names as well, which among nodes change often."""
     return tuple(reason if reason.obstacle in CHECKS else reason.obstacle for reason in wait.reasons)
+
+
+def _promised(told: dict[str, Any], session: Session, now: datetime) -> Session:
+    return session.promised(told)
 
 
 def _refused(attempt: int, reason: str, session: Session, now: datetime) -> Session:

@@ -72,13 +72,20 @@ class Keeper:
         self.now = now
         self.open = now
         self.reservations: list[Reservation] = []
+        self._used_before: list[int] = []
 
     def take(self, taken: Taken, ends_at: datetime | None) -> None:
         """Take a part of a session that starts now."""
+        self._used_before.append(int(self.now.last_used[taken.row]))
+        for ledger in self._ledgers():
+            ledger.mark_used(taken.row)
         self._move(taken, ends_at, -1)
 
     def give_back(self, taken: Taken, ends_at: datetime | None) -> None:
-        """Undo what :meth:`take` did."""
+        """Undo the last :meth:`take`."""
+        used = self._used_before.pop()
+        for ledger in self._ledgers():
+            ledger.last_used[taken.row] = used
         self._move(taken, ends_at, 1)
 
     def reserve(self, reservation: Reservation) -> None:
@@ -108,12 +115,8 @@ class Keeper:
         """Return the sessions for which something of the rows is kept, the first one first."""
         return [kept.session for kept in self.reservations if not rows.isdisjoint(kept.rows)]
 
-    def mark_used(self, rows: Iterable[int]) -> None:
-        """Remember that a session was placed on the rows."""
-        for row in rows:
-            self.now.mark_used(row)
-            if self.open is not self.now:
-                self.open.mark_used(row)
+    def _ledgers(self) -> tuple[Ledger, ...]:
+        return (self.now,) if self.open is self.now else (self.now, self.open)
 
     def _move(self, taken: Taken, ends_at: datetime | None, sign: int) -> None:
         self.now.move(taken.demand, taken.row, taken.picks, sign)

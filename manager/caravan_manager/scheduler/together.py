@@ -1,33 +1,51 @@
 """Finds nodes for kernels of different sizes that start together, where taking the best node for each did not. Pure.
 
-The best node for one kernel may be the only one for another. A search over the nodes, bounded: of equal nodes one is
-tried, and after MOST_TRIES it is given up.
+The best node for one kernel may be the only one for another. A search over the nodes: of equal nodes one is tried. It
+is bounded, for one gang and for a pass: of many or large gangs some may not be found a place although there is one.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from caravan_manager.scheduler.finder import Eligible
-from caravan_manager.scheduler.ledger import Ledger, numbers
+from caravan_manager.scheduler.ledger import Pick, numbers
 from caravan_manager.scheduler.reservations import Keeper, Taken
 
 MOST_TRIES = 64
+"""For one gang."""
+MOST_IN_A_PASS = 4096
+FIRST_ROW = np.array([0])
 
 
-def take_together(keeper: Keeper, wanted: Sequence[Eligible], ends_at: datetime | None) -> list[Taken] | None:
+@dataclass(slots=True)
+class Tries:
+    """How often a node may still be tried."""
+
+    left: int = MOST_IN_A_PASS
+
+
+def take_together(
+    keeper: Keeper, wanted: Sequence[Eligible], ends_at: datetime | None, tries: Tries
+) -> list[Taken] | None:
     """Take a node for each of the demands, in their order, or leave everything as it is."""
-    different = set(wanted)
-    if len(different) == 1 or not all(keeper.open.fits(one.demand, one.rows).any() for one in different):
+    if len(set(wanted)) == 1 or not tries.left:
         return None
-    return _Search(keeper, wanted, ends_at).found()
+    search = _Search(keeper, wanted, ends_at, min(MOST_TRIES, tries.left))
+    found = search.found()
+    tries.left -= search.tried
+    return found
 
 
 class _Search:
-    def __init__(self, keeper: Keeper, wanted: Sequence[Eligible], ends_at: datetime | None) -> None:
+    def __init__(self, keeper: Keeper, wanted: Sequence[Eligible], ends_at: datetime | None, most: int) -> None:
+        self.tried = 0
         self._keeper = keeper
         self._wanted = wanted
         self._ends_at = ends_at
-        self._tries = 0
+        self._most = most
         self._taken: list[Taken] = []
 
     def found(self) -> list[Taken] | None:
@@ -35,11 +53,11 @@ class _Search:
         if len(self._taken) == len(self._wanted):
             return self._taken
         eligible = self._wanted[len(self._taken)]
-        for row in _one_of_each(self._keeper.open, eligible):
-            self._tries += 1
-            if self._tries > MOST_TRIES:
+        for row, picks in [*self._open(eligible), *self._kept(eligible)]:
+            if self.tried == self._most:
                 return None
-            taken = Taken(eligible.demand, row, self._keeper.open.pick(eligible.demand, row))
+            self.tried += 1
+            taken = Taken(eligible.demand, row, picks)
             self._keeper.take(taken, self._ends_at)
             self._taken.append(taken)
             if self.found() is not None:
@@ -48,12 +66,19 @@ class _Search:
             self._keeper.give_back(taken, self._ends_at)
         return None
 
+    def _open(self, eligible: Eligible) -> Iterator[tuple[int, tuple[Pick, ...]]]:
+        """Yield the rows that may be had whenever a session ends, one of those that are alike: the first by name."""
+        ledger, seen = self._keeper.open, set[tuple[object, ...]]()
+        for row in numbers(eligible.rows[ledger.fits(eligible.demand, eligible.rows)]):
+            if (state := ledger.state_of(row)) not in seen:
+                seen.add(state)
+                yield row, ledger.pick(eligible.demand, row)
 
-def _one_of_each(ledger: Ledger, eligible: Eligible) -> Iterator[int]:
-    """Yield the rows on which a demand fits, one of those that are alike: the first by name."""
-    seen: set[tuple[object, ...]] = set()
-    for row in numbers(eligible.rows[ledger.fits(eligible.demand, eligible.rows)]):
-        state = ledger.state_of(row)
-        if state not in seen:
-            seen.add(state)
-            yield row
+    def _kept(self, eligible: Eligible) -> Iterator[tuple[int, tuple[Pick, ...]]]:
+        """Yield the rows that are kept for others, as far as a session that ends in time may have them."""
+        if self._ends_at is None:
+            return
+        for row in self._keeper.kept_rows():
+            until = self._keeper.row_until(row, self._ends_at)
+            if eligible.has(row) and until.fits(eligible.demand, FIRST_ROW).all():
+                yield row, until.pick(eligible.demand, 0)

@@ -27,9 +27,9 @@ class NodeHealth:
     ill: Mapping[Device, str]
 
     def problem(self, held: HeldDevice) -> str | None:
-        """Return what is wrong with a device; None when it is well."""
+        """Return what is wrong with a device; None when it is well, also if it gives another slot by now."""
         device = held.slot, held.id
-        if device in self.well:
+        if device in self.well or (device not in self.ill and any(held.id == id_ for _, id_ in self.well)):
             return None
         return self.ill.get(device, "its node does not have it any more") or "its node does not say why"
 

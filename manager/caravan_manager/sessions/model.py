@@ -508,6 +508,12 @@ class Session:
         data = self.status_data | {PREEMPTED: {"by": str(by), "again": again}}
         return replace(self, status_data=data).destroyed("preempted", now)
 
+    def promised(self, told: dict[str, Any]) -> "Session":
+        """Return the session for which others are about to be ended; one that left the queue stays as it is."""
+        if self.status is not SessionStatus.PENDING:
+            return self
+        return replace(self, status_data=self.status_data | {VICTIMS: told})
+
     def refused(self, reason: str, now: datetime) -> "Session":
         """Return the session that Nomad will not run: ERROR, with the reason where the user sees it."""
         return self if self.is_dead else self._failed("nomad", "JobRefused", reason, now)

@@ -40,6 +40,8 @@ from caravan_manager.sessions.queue import (
 
 LONGEST_QUEUE = 10_000
 """How many pending sessions one pass looks at."""
+ROUNDS = 100
+"""So many times it goes around among the users."""
 MANY = 100_000
 """How many sessions one sweep, and one pass, looks at."""
 HALF_LIVES = 10
@@ -112,8 +114,8 @@ _PLACED = (
 async def list_queue(tx: Transaction, now: datetime, limit: int = LONGEST_QUEUE) -> list[QueuedSession]:
     """Return the pending sessions: high priorities first, then in the order in which they were submitted.
 
-    Of more than ``limit`` those are left out that wait for their time or for other sessions, and then those of users
-    who have more than a tenth of it in the queue: nobody's sleeping or endless list hides what could start.
+    Of more than ``limit`` those are left out first that wait for their time or for other sessions. Of the rest the
+    first hundredth that is one user's comes before the second of anybody's: no endless list hides what others have.
     """
     parents = sessions.alias("parents")
     unfinished = (
@@ -128,7 +130,7 @@ async def list_queue(tx: Transaction, now: datetime, limit: int = LONGEST_QUEUE)
     looked_at = (
         select(sessions.c.id)
         .where(sessions.c.status == SessionStatus.PENDING.value)
-        .order_by(sleeps, place > max(1, limit // 10), *order)
+        .order_by(sleeps, (place - 1) / max(1, limit // ROUNDS), *order)
         .limit(limit)
     )
     return [_queued(row) for row in await tx.execute(_QUEUED.where(sessions.c.id.in_(looked_at)).order_by(*order))]

@@ -30,7 +30,7 @@ _AMONG_NODES = {
     Obstacle.NO_NODE_OF_ARCHITECTURE: "no node of scaling group {group} has the image's architecture",
     Obstacle.NOT_DESIGNATED: "none of the designated nodes ({about}) is in scaling group {group} and takes sessions",
     Obstacle.NO_NODE_WITH_VOLUMES: "no node of scaling group {group} can mount the volumes of its folders ({about})",
-    Obstacle.LARGER_THAN_ANY_NODE: "no node of scaling group {group} has enough even when it is empty",
+    Obstacle.LARGER_THAN_ANY_NODE: "the nodes of scaling group {group} have not enough for it even when they are empty",
     Obstacle.NO_ROOM: "no node of scaling group {group} has room for it now",
 }
 

@@ -20,8 +20,8 @@ def test_each_kernel_starts_on_its_node() -> None:
     assert [name for name, _ in seats(decide(NODES, gang("b", "a", "b")))[1]] == ["b", "a", "b"]
 
 
-def test_where_one_kernel_has_no_room_none_starts() -> None:
-    assert waits(decide(NODES, gang("a", "c", "c")))[1].obstacle is Obstacle.NO_ROOM
+def test_where_one_kernel_never_has_room_none_starts() -> None:
+    assert waits(decide(NODES, gang("a", "c", "c")))[1].obstacle is Obstacle.LARGER_THAN_ANY_NODE
 
 
 def test_a_node_that_is_away_is_waited_for_by_name() -> None:

@@ -1,5 +1,6 @@
 """Devices: what is planned, the node can give."""
 
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -103,3 +104,27 @@ def test_a_gang_of_unequal_kernels_starts_although_the_best_node_of_one_is_the_o
     nodes = node("a", 1, 64, *gpus(2, shares=1)), node("b", 2, 64, *gpus(2, shares=4))
     gang = session(1, slots(1, 1, cuda_shares=0.25), slots(1, 1, cuda_shares=2))
     assert [where for where, _ in seats(decide(nodes, gang, selector="dispersed"))[1]] == ["b", "a"]
+
+
+def test_a_gang_of_unequal_kernels_that_ends_in_time_starts_beside_the_session_that_waits() -> None:
+    nodes = node("a", 4, 64), node("b", 4, 64)
+    running = session(9, slots(2, 8), minutes=600, nodes=frozenset({"a"}))
+    placed = tuple(started(placement, running) for placement in decide(nodes, running).placements)
+    head = session(1, slots(4, 64), slots(4, 64))
+    gang = session(2, slots(2, 10), slots(1.5, 50), minutes=30)
+    assert list(seats(decide(nodes, head, gang, placed=placed))) == [2]
+
+
+def test_roundrobin_takes_another_node_for_each_kernel() -> None:
+    nodes = tuple(node(name, 8, 64) for name in "abcd")
+    decided = seats(decide(nodes, session(1, slots(1, 1), slots(1, 1)), session(2, slots(1, 1)), selector="roundrobin"))
+    assert [[where for where, _ in decided[number]] for number in (1, 2)] == [["a", "b"], ["c"]]
+
+
+def test_a_thousand_unequal_gangs_that_do_not_fit_cost_little() -> None:
+    nodes = tuple(node(f"n{i:03}", 8, 64) for i in range(100))
+    gangs = [session(i, *[slots(5, 1)] * 61, *[slots(4, 1 + i / 1000)] * 90) for i in range(1, 301)]
+    began = time.process_time()
+    decided = decide(nodes, *gangs, session(1000, slots(1, 1)))
+    assert list(seats(decided)) == [1000]
+    assert time.process_time() - began < 20

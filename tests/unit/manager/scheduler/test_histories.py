@@ -1,6 +1,7 @@
 """Whatever comes and goes: shares, quotas and gangs over random histories. 300 of them; 10,000 in `make test-all`."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -183,18 +184,78 @@ def assert_no_quota_is_passed(quotas: tuple[Quota, ...], placed: dict[UUID, Plac
 def assert_nothing_that_fits_waits(
     snapshot: Snapshot, decided: Plan, pending: dict[UUID, PendingSession], placed: dict[UUID, PlacedSession]
 ) -> None:
-    """Ask again for each session that waits for room, as if it were the only one: it must wait nevertheless.
-
-    One for which there is no room that is not kept is told so, and only where something is kept.
-    """
+    """Try all ways to place each session that waits for room: there must be none, or none that is not kept."""
     for wait in decided.waits:
-        alone = replace(snapshot, pending=(pending[wait.session],), placed=tuple(placed.values()))
+        one = pending[wait.session]
         if wait.obstacle is Obstacle.NO_ROOM:
-            assert plan(alone, PLUGINS).placements == ()
+            assert not fits_somehow(snapshot.nodes, placed.values(), one)
+        elif wait.obstacle is Obstacle.LARGER_THAN_ANY_NODE:
+            assert not fits_somehow(snapshot.nodes, (), one)
         elif wait.obstacle is Obstacle.BEHIND_THE_HEAD:
-            assert decided.reserved
+            assert {UUID(other) for other in wait.about} <= {kept.session for kept in decided.reserved}
         else:
             assert not {Obstacle.NO_ROOM, Obstacle.BEHIND_THE_HEAD} & {reason.obstacle for reason in wait.reasons}
+
+
+class Free:
+    """What nodes have left, as plain amounts: a second opinion on the ledger."""
+
+    def __init__(self, nodes: Iterable[NodeView], placed: Iterable[PlacedSession]) -> None:
+        self.nodes = [machine for machine in nodes if machine.schedulable]
+        self.left = {(machine.name, slot): machine.capacity[slot] for machine in self.nodes for slot in ("cpu", "mem")}
+        self.parts = {device.id: Decimal(1) for machine in self.nodes for device in machine.devices}
+        for one in placed:
+            for kernel in one.kernels:
+                for slot in ("cpu", "mem"):
+                    if (kernel.node, slot) in self.left:
+                        self.left[kernel.node, slot] -= kernel.slots[slot]
+                for device in kernel.devices:
+                    if device.id in self.parts:
+                        self.parts[device.id] -= device.amount
+
+    def take(self, machine: NodeView, wanted: ResourceSlots, models: frozenset[str]) -> Iterator[None]:
+        """Take a kernel's slots of a node, in each way in which that can be done; each is undone after its turn."""
+        if any(self.left[machine.name, slot] < wanted[slot] for slot in ("cpu", "mem")):
+            return
+        whole, part = divmod(wanted.get("cuda.shares", Decimal(0)), 1)
+        fitting = [device for device in machine.devices if not models or device.model in models]
+        ways = [d for d in fitting if self.parts[d.id] >= part and part * d.shares % 1 == 0] if part else [None]
+        for slot in ("cpu", "mem"):
+            self.left[machine.name, slot] -= wanted[slot]
+        for chosen in ways:
+            if chosen is not None:
+                self.parts[chosen.id] -= part
+            free = [device for device in fitting if self.parts[device.id] == 1]
+            if len(free) >= whole:
+                for device in free[: int(whole)]:
+                    self.parts[device.id] -= 1
+                yield
+                for device in free[: int(whole)]:
+                    self.parts[device.id] += 1
+            if chosen is not None:
+                self.parts[chosen.id] += part
+        for slot in ("cpu", "mem"):
+            self.left[machine.name, slot] += wanted[slot]
+
+
+def fits_somehow(nodes: Iterable[NodeView], placed: Iterable[PlacedSession], one: PendingSession) -> bool:
+    """Say whether a session can be placed, by trying everything; several parts on one node are the planner's own."""
+    free = Free(nodes, placed)
+    if one.cluster_mode is ClusterMode.SINGLE_NODE:
+        if sum(kernel.slots.get("cuda.shares", Decimal(0)) % 1 != 0 for kernel in one.kernels) > 1:
+            return False
+        return any(_rest_fits(free, one, 0, [machine]) for machine in free.nodes)
+    return _rest_fits(free, one, 0, free.nodes)
+
+
+def _rest_fits(free: Free, one: PendingSession, first: int, nodes: list[NodeView]) -> bool:
+    if first == len(one.kernels):
+        return True
+    for machine in nodes:
+        for _ in free.take(machine, one.kernels[first].slots, one.models):
+            if _rest_fits(free, one, first + 1, nodes):
+                return True
+    return False
 
 
 @settings(max_examples=300)

@@ -70,15 +70,35 @@ def test_without_known_ends_room_is_kept_where_the_fewest_must_end() -> None:
     assert decide(nodes, session(1, slots(4, 1)), placed=oldest_on_a).reserved[0].nodes == ("b",)
 
 
-def test_only_those_count_that_hold_the_devices_that_are_waited_for() -> None:
-    nodes = tuple(node(name, 64, 64, *gpus(2)) for name in ("a", "b"))
-    asked = [
-        session(2, slots(1, 1, cuda_shares=2), nodes=frozenset({"a"})),
-        *(session(n, slots(1, 1), nodes=frozenset({"a"})) for n in (3, 4, 5)),
-        *(session(n, slots(1, 1, cuda_shares=1), nodes=frozenset({"b"})) for n in (6, 7)),
-    ]
-    placed = begun(decide(nodes, *asked), *asked)
-    assert decide(nodes, session(1, slots(1, 1, cuda_shares=2)), placed=placed).reserved[0].nodes == ("a",)
+def test_a_session_that_waits_starts_although_some_never_end_and_others_come_and_go() -> None:
+    nodes = node("a", 10, 64, *gpus(4)), node("b", 40, 64, *(replace(d, id=f"B{d.id}") for d in gpus(4)))
+    asked = [session(n, slots(1, 1), nodes=frozenset({"a"})) for n in range(100, 110)]
+    placed = list(begun(decide(nodes, *asked), *asked))
+    head = session(50, slots(8, 1, cuda_shares=4), tenant=tenant(2))
+    ends: dict[object, int] = {}
+    for step in range(100):
+        at = NOW + timedelta(minutes=step)
+        placed = [one for one in placed if ends.get(one.id, step + 1) > step]
+        coming = [session(1000 + 10 * step + i, slots(1, 1, cuda_shares=1)) for i in range(2)]
+        pending = coming if step < 2 else [head, *coming]
+        decided = decide(nodes, *pending, placed=tuple(placed), at=at)
+        by_id = {one.id: one for one in pending}
+        if head.id in {placement.session for placement in decided.placements}:
+            return
+        for placement in decided.placements:
+            placed.append(started(placement, by_id[placement.session], at))
+            ends[placement.session] = step + 2 + placement.session.int % 3
+    raise AssertionError("it starved")
+
+
+def test_gangs_that_could_never_start_keep_nobodys_room_from_others() -> None:
+    nodes = node("a", 4, 64), node("b", 4, 64)
+    placed = placed_on(nodes, (9, "a", 1, None), (8, "b", 1, None))
+    never = [session(10 + n, *[slots(4, 1 + n / 8)] * 3) for n in range(6)]
+    decided = decide(nodes, *never, session(50, slots(4, 1)), session(60, slots(1, 1)), placed=placed)
+    reasons = {number: wait.obstacle for number, wait in waits(decided).items()}
+    assert {reasons[one.id.int] for one in never} == {Obstacle.LARGER_THAN_ANY_NODE}
+    assert [kept.session.int for kept in decided.reserved] == [50]
 
 
 def test_short_ones_use_what_is_kept_while_nobody_knows_when_it_is_free_and_put_it_off_once() -> None:
