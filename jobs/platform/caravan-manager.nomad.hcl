@@ -212,7 +212,7 @@ job "caravan-manager" {
 
       config {
         command = "${var.programs}/caravan-manager"
-        args    = ["serve"]
+        args    = ["serve", "--config", "${NOMAD_SECRETS_DIR}/config.toml"]
       }
 
       # nomad alloc exec -task manager -job caravan-manager sh -c 'caravan-manager explain SESSION'

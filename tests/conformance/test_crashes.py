@@ -24,6 +24,7 @@ def _in_the_long_run(service: str) -> object:
 def _kill(stack: Stack, service: str) -> None:
     """End a service of this stack as a crash does, and wait until Nomad runs it again."""
     before = process_of(stack, service)
+    assert before, f"{service} does not run"
     os.kill(before, signal.SIGKILL)
     eventually(lambda: process_of(stack, service) not in {0, before} and _answers(stack))
 
