@@ -259,13 +259,33 @@ async def test_an_agent_that_hangs_holds_up_no_pass(
     assert (await manager.session(hung.id)).status is SessionStatus.PREPARING
 
 
-async def test_a_job_is_not_registered_by_who_leads_no_more(manager: Manager, user: Principal) -> None:
+async def test_nothing_is_placed_by_who_leads_no_more(manager: Manager, user: Principal) -> None:
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     manager.leader.holders[manager.leader.key] = "another"
     await manager.schedule()
+    assert (await manager.session(made.id)).status is SessionStatus.PENDING
+    manager.leader.holders.clear()
+    await manager.schedule()
+    assert (await manager.session(made.id)).status is SessionStatus.PREPARING
+
+
+async def test_a_job_is_not_registered_by_who_leads_no_more(
+    manager: Manager, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.add_node()
+    made = (await manager.service.create(user, request())).session
+    prepare = manager.agents.prepare
+
+    async def meanwhile(url: str, spec: KernelSpec) -> None:
+        manager.leader.holders[manager.leader.key] = "another"
+        await prepare(url, spec)
+
+    monkeypatch.setattr(manager.agents, "prepare", meanwhile)
+    await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.SCHEDULED
     assert manager.nomad.registered == []
+    monkeypatch.undo()
     manager.leader.holders.clear()
     await manager.schedule()
     assert (await manager.session(made.id)).status is SessionStatus.PREPARING
