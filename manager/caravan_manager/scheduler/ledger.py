@@ -197,8 +197,7 @@ class Ledger:
 
     def model(self, row: int, pick: Pick) -> str:
         """Return the model of a picked device."""
-        number = self.devices[pick.slot].model[row, pick.place]
-        return next(model for model, known in self._models.items() if known == number)
+        return tuple(self._models)[int(self.devices[pick.slot].model[row, pick.place])]  # numbered in their order
 
     def copy(self) -> "Ledger":
         """Return a ledger of its own that says the same."""
