@@ -156,15 +156,9 @@ def wire(config: ManagerConfig) -> Wired:
     leadership = Leadership(config.consul.address, LEADER_KEY, f"caravan-manager-{me}")
     secrets = make_secret_keys(config.vault)
     remembered = RememberedCredentials(CREDENTIALS_SECONDS, time.monotonic)
+    privileged = config.scheduler.only_superadmins_designate_nodes
     sessions = SessionsService(
-        begin,
-        moves,
-        vfolders,
-        agents,
-        nomad,
-        now,
-        restarts,
-        only_superadmins_designate=config.scheduler.only_superadmins_designate_nodes,
+        begin, moves, vfolders, agents, nomad, now, restarts, only_superadmins_designate=privileged
     )
     services = Services(
         people=PeopleService(begin, secrets, remembered),

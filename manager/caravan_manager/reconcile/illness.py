@@ -6,8 +6,6 @@ it, finds in the sweep what the nodes say and what the sessions were told.
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from functools import partial
 from uuid import UUID
 
 import structlog
@@ -19,7 +17,7 @@ from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.model import Node
 from caravan_manager.sessions import metrics, survey
 from caravan_manager.sessions.illness import Health, NodeHealth, illnesses, told_of_devices
-from caravan_manager.sessions.model import Session, SessionNotFoundError
+from caravan_manager.sessions.model import SessionNotFoundError
 from caravan_manager.sessions.moves import SessionMoves
 
 log = structlog.get_logger()
@@ -61,16 +59,12 @@ class Illnesses:
     async def _tell(self, session: UUID, health: Health) -> None:
         try:
             with TELL:
-                after = await self._moves.apply(session, partial(_told, health))
+                after = await self._moves.apply(session, lambda s, now: told_of_devices(s, health, now))
         except SessionNotFoundError:
             log.info("illness.of_unknown_session", session=str(session))
             return
         ill = [f"{ill.agent}/{ill.device}: {ill.problem}" for ill in illnesses(after.status_data).values()]
         log.warning("session.devices_ill" if ill else "session.devices_well", session=str(session), ill=ill)
-
-
-def _told(health: Health, session: Session, now: datetime) -> Session:
-    return told_of_devices(session, health, now)
 
 
 def health_of(alive: Sequence[Node]) -> Health:

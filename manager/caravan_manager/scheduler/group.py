@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from caravan_manager.scheduler.snapshot import (
     Reason,
     Reserved,
 )
-from caravan_manager.scheduler.together import FIRST_ROW, Tries, take_together
+from caravan_manager.scheduler.together import Tries, take_together
 from caravan_manager.scheduler.typical import typical_demands
 from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedSession
 
@@ -64,7 +63,6 @@ class GroupPass:
         self._others = others
         self._begun: list[tuple[PendingSession, Placement]] = []
         self._looks = 0
-        self._kept_for: set[UUID] = set()
         self._search = Tries()
         self._full: dict[tuple[Eligible, ...], Reason] = {}
         self._possible: dict[tuple[Eligible, ...], bool] = {}
@@ -100,7 +98,8 @@ class GroupPass:
             return placement
         reason = self._reason(parts)
         if reason.obstacle is Obstacle.NO_ROOM:
-            if len(self._kept_for) < DEPTH and self._looks < MOST_LOOKS:
+            served = {kept.session for kept in self.reserved} | {one.session for one in self.preemptions}
+            if len(served) < DEPTH and self._looks < MOST_LOOKS:
                 self._looks += 1
                 self._preempt(session, parts)
                 self._reserve(session, parts)
@@ -176,13 +175,11 @@ class GroupPass:
         key = (eligible, keeper.binding(ends_at))
         if key in self._not_beside:
             return None
-        for kept in keeper.kept_rows():
-            until = keeper.row_until(kept, ends_at)
-            if eligible.has(kept) and until.fits(demand, FIRST_ROW).all():
-                return Taken(demand, kept, until.pick(demand, 0))
-        if is_first:  # behind other parts of a gang there may be room again when these are given back
+        beside = next(keeper.beside(eligible, ends_at), None)
+        # Behind other parts of a gang there may be room again when these are given back.
+        if beside is None and is_first:
             self._not_beside.add(key)
-        return None
+        return beside
 
     def _placement(self, session: PendingSession, parts: Sequence[_Part], taken: Sequence[Taken]) -> Placement:
         seats = {
@@ -205,32 +202,32 @@ class GroupPass:
 
     def _preempt(self, session: PendingSession, parts: Sequence[_Part]) -> None:
         """Choose who is to end for the session, unless there will be room when those have ended that do already."""
-        if self._preemption is None or self._fits_after(parts):
+        if self._preemption is None:
+            return
+        left = self._in_turn(self._ending).last(self._left_beside_reservations())
+        if self._makes_room(left, parts, ()) is not None:
             return
         ending = {one.id for one in self._ending}
         others = [one for one in self._placed if one.id not in ending]
-        wish = Wish(session, lambda ends: self._makes_room(parts, ends), len(parts) > 1)
+        wish = Wish(session, lambda ends: self._makes_room(left, parts, ends), len(parts) > 1)
         victims = choose_victims(wish, others, self._preemption, self._now, self._capacity())
         if victims:
-            self._kept_for.add(session.id)
             self._ending += [replace(victim, is_ending=True) for victim in victims]
             self._futures = None
             mode = self._preemption.mode
             self.preemptions += [Preemption(one.id, mode, session.id, one.attempt) for one in victims]
 
-    def _fits_after(self, parts: Sequence[_Part]) -> bool:
-        """Say whether there is room for a session when those have ended that do already."""
-        return self._makes_room(parts, ()) is not None
-
-    def _makes_room(self, parts: Sequence[_Part], ends: Sequence[PlacedSession]) -> tuple[int, set[str]] | None:
-        """Say how many of the sessions, the first ones, must end beside those that do already, and on which nodes."""
-        in_turn = Futures(self._empty, [(self._now, one) for one in ends])
-        base = self._left_beside_reservations()
-        gone = Futures(self._empty, [(self._now, one) for one in self._ending])
-        future = in_turn.first(gone.last(base), lambda ledger: self._seek(ledger, parts))
+    def _makes_room(
+        self, left: Ledger, parts: Sequence[_Part], ends: Sequence[PlacedSession]
+    ) -> tuple[int, set[str]] | None:
+        """Say how many of the sessions, the first ones, must end beside what is left, and on which nodes."""
+        future = self._in_turn(ends).first(left, lambda ledger: self._seek(ledger, parts))
         if future is None:
             return None
         return future.ended, {self._empty.names[part.row] for part in future.found}
+
+    def _in_turn(self, ends: Sequence[PlacedSession]) -> Futures:
+        return Futures(self._empty, [(self._now, one) for one in ends])
 
     def _capacity(self) -> dict[str, float]:
         """Return what the nodes have in all, of each slot in the units of the ledger."""
@@ -243,7 +240,6 @@ class GroupPass:
         future = self._ends_to_come().first(self._left_beside_reservations(), lambda ledger: self._seek(ledger, parts))
         if future is None:
             return
-        self._kept_for.add(session.id)
         self._keeper.reserve(Reservation.of(session.id, self._now, future.at, future.found, future.ledger))
         self._finder = self._find_in(self._keeper.open)
         names = tuple(self._empty.names[part.row] for part in future.found)

@@ -4,7 +4,7 @@ A session that does not fit reserves the nodes on which it can start first, and 
 these nodes too: if they end before that moment, or if there is room for them beside the session that waits.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,8 +12,10 @@ from uuid import UUID
 import numpy as np
 
 from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.finder import Eligible
 from caravan_manager.scheduler.ledger import Ledger, Pick
 
+FIRST_ROW = np.array([0])
 DEPTH = 4
 """How many sessions of a scaling group have room kept for them; those behind them only wait."""
 SHORT = timedelta(minutes=30)
@@ -103,12 +105,20 @@ class Keeper:
                 here.lower(0, reservation.then, reservation.rows[row])
         return here
 
+    def beside(self, eligible: Eligible, ends_at: datetime | None) -> Iterator[Taken]:
+        """Yield what a session that ends in time may take of the rows that are kept for others."""
+        if ends_at is None:
+            return
+        for row in self._kept_rows():
+            until = self.row_until(row, ends_at)
+            if eligible.has(row) and until.fits(eligible.demand, FIRST_ROW).all():
+                yield Taken(eligible.demand, row, until.pick(eligible.demand, 0))
+
     def binding(self, ends_at: datetime | None) -> tuple[int, ...]:
         """Return which reservations bind a session that ends then."""
         return tuple(number for number, kept in enumerate(self.reservations) if kept.binds(ends_at))
 
-    def kept_rows(self) -> list[int]:
-        """Return the rows of which something is reserved."""
+    def _kept_rows(self) -> list[int]:
         return sorted({row for reservation in self.reservations for row in reservation.rows})
 
     def kept_for(self, rows: Set[int]) -> list[UUID]:

@@ -8,16 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-
 from caravan_manager.scheduler.finder import Eligible
-from caravan_manager.scheduler.ledger import Pick, numbers
+from caravan_manager.scheduler.ledger import numbers
 from caravan_manager.scheduler.reservations import Keeper, Taken
 
 MOST_TRIES = 64
 """For one gang."""
 MOST_IN_A_PASS = 4096
-FIRST_ROW = np.array([0])
 
 
 @dataclass(slots=True)
@@ -53,11 +50,10 @@ class _Search:
         if len(self._taken) == len(self._wanted):
             return self._taken
         eligible = self._wanted[len(self._taken)]
-        for row, picks in [*self._open(eligible), *self._kept(eligible)]:
+        for taken in [*self._open(eligible), *self._keeper.beside(eligible, self._ends_at)]:
             if self.tried == self._most:
                 return None
             self.tried += 1
-            taken = Taken(eligible.demand, row, picks)
             self._keeper.take(taken, self._ends_at)
             self._taken.append(taken)
             if self.found() is not None:
@@ -66,19 +62,10 @@ class _Search:
             self._keeper.give_back(taken, self._ends_at)
         return None
 
-    def _open(self, eligible: Eligible) -> Iterator[tuple[int, tuple[Pick, ...]]]:
+    def _open(self, eligible: Eligible) -> Iterator[Taken]:
         """Yield the rows that may be had whenever a session ends, one of those that are alike: the first by name."""
         ledger, seen = self._keeper.open, set[tuple[object, ...]]()
         for row in numbers(eligible.rows[ledger.fits(eligible.demand, eligible.rows)]):
             if (state := ledger.state_of(row)) not in seen:
                 seen.add(state)
-                yield row, ledger.pick(eligible.demand, row)
-
-    def _kept(self, eligible: Eligible) -> Iterator[tuple[int, tuple[Pick, ...]]]:
-        """Yield the rows that are kept for others, as far as a session that ends in time may have them."""
-        if self._ends_at is None:
-            return
-        for row in self._keeper.kept_rows():
-            until = self._keeper.row_until(row, self._ends_at)
-            if eligible.has(row) and until.fits(eligible.demand, FIRST_ROW).all():
-                yield row, until.pick(eligible.demand, 0)
+                yield Taken(eligible.demand, row, ledger.pick(eligible.demand, row))

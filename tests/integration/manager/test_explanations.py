@@ -17,7 +17,6 @@ from tests.integration.manager.test_session_life import Manager
 from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
 
 from caravan_common.wire.devices import Device
-from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import keypair_resource_policies, scaling_groups, scaling_groups_of_domains, sessions
@@ -59,20 +58,8 @@ async def add_node(manager: Manager, name: str, group: str, gpus: int, is_ill: C
         )
         for i in range(gpus)
     ]
-    await manager.nodes.heard(
-        NodeHeartbeat(
-            at=manager.clock(),
-            node=str(uuid4()),
-            name=name,
-            scaling_group=group,
-            architecture="x86_64",
-            version="0.1.0",
-            url="http://127.0.0.1:6001",
-            region="local",
-            slots={"cpu": "8", "mem": str(16 * GIB), "cuda.shares": str(sum(not is_ill(i) for i in range(gpus)))},
-            devices=devices,
-            images=["caravan/python:3.11-bookworm"],
-        )
+    await manager.add_node(
+        name, "8", group, node=str(uuid4()), url="http://127.0.0.1:6001", memory=16 * 2**30, devices=devices
     )
 
 

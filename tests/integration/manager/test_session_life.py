@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from caravan_common.nomad.events import AllocationEnded
 from caravan_common.service import end
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.agent import KernelSpec
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.skeleton import Skeleton
@@ -84,8 +87,17 @@ class Manager:
             return await repository.get(tx, session_id)
 
     async def add_node(
-        self, name: str = "node1", cpu: str = "4", scaling_group: str = "default", node: str = NODE, url: str = URL
+        self,
+        name: str = "node1",
+        cpu: str = "4",
+        scaling_group: str = "default",
+        node: str = NODE,
+        url: str = URL,
+        memory: int = 4 * 2**30,
+        devices: Sequence[Device] = (),
     ) -> None:
+        """A node is heard of; of its devices those that are well are in its slots."""
+        accelerators = Counter(device.slot for device in devices if device.healthy)
         await self.nodes.heard(
             NodeHeartbeat(
                 at=self.clock(),
@@ -96,7 +108,8 @@ class Manager:
                 version="0.1.0",
                 url=url,
                 region="local",
-                slots={"cpu": cpu, "mem": "4294967296"},
+                slots={"cpu": cpu, "mem": str(memory)} | {slot: str(n) for slot, n in accelerators.items()},
+                devices=list(devices),
                 images=[IMAGE],
             )
         )

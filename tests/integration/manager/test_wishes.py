@@ -16,7 +16,6 @@ from tests.integration.manager.test_session_life import manager as manager  # no
 
 from caravan_common.states import SessionStatus
 from caravan_common.wire.devices import Device
-from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import keypair_resource_policies, scaling_groups
 from caravan_manager.sessions import survey
@@ -27,21 +26,8 @@ INVALID = (400, "invalid-api-params")
 async def add_node(manager: Manager, name: str, *models: str, group: str = "default") -> None:
     """A node with a GPU of each of the models."""
     devices = [Device(id=f"{name}-{i}", slot="cuda.shares", model=model, shares=10) for i, model in enumerate(models)]
-    gpus = {"cuda.shares": str(len(models))} if models else {}
-    await manager.nodes.heard(
-        NodeHeartbeat(
-            at=manager.clock(),
-            node=str(uuid4()),
-            name=name,
-            scaling_group=group,
-            architecture="x86_64",
-            version="0.1.0",
-            url=f"http://{name}:6001",
-            region="local",
-            slots={"cpu": "8", "mem": str(16 * 2**30)} | gpus,
-            devices=devices,
-            images=["caravan/python:3.11-bookworm"],
-        )
+    await manager.add_node(
+        name, "8", group, node=str(uuid4()), url=f"http://{name}:6001", memory=16 * 2**30, devices=devices
     )
 
 

@@ -32,6 +32,10 @@ def _changed(snapshot: Snapshot, session: UUID, change: Callable[[PendingSession
     return replace(snapshot, pending=tuple(change(s) if s.id == session else s for s in snapshot.pending))
 
 
+def _each_kernel(snapshot: Snapshot, session: UUID, change: Callable[[KernelRequest], KernelRequest]) -> Snapshot:
+    return _changed(snapshot, session, lambda s: replace(s, kernels=tuple(map(change, s.kernels))))
+
+
 @dataclass(frozen=True, slots=True)
 class TimeComes:
     """The moment before which it must not start has come."""
@@ -83,9 +87,7 @@ class SmallerKernels:
 
     def apply(self, snapshot: Snapshot, session: UUID) -> Snapshot:
         """Lower what the kernels ask for."""
-        return _changed(
-            snapshot, session, lambda s: replace(s, kernels=tuple(self._smaller(kernel) for kernel in s.kernels))
-        )
+        return _each_kernel(snapshot, session, self._smaller)
 
     def _smaller(self, kernel: KernelRequest) -> KernelRequest:
         slots = {slot: min(amount, self.most.get(slot, amount)) for slot, amount in kernel.slots.items()}
@@ -124,9 +126,7 @@ class OtherSlot:
 
     def apply(self, snapshot: Snapshot, session: UUID) -> Snapshot:
         """Replace the slot."""
-        return _changed(
-            snapshot, session, lambda s: replace(s, kernels=tuple(self._other(kernel) for kernel in s.kernels))
-        )
+        return _each_kernel(snapshot, session, self._other)
 
     def _other(self, kernel: KernelRequest) -> KernelRequest:
         slots = dict(kernel.slots)
