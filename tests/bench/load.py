@@ -198,4 +198,7 @@ async def _run(load: Load) -> Report:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_run(Load(**json.load(sys.stdin)))))))
+    report = uvloop.run(_run(Load(**json.load(sys.stdin))))
+    # A writer of its own: where Python was told not to buffer, `print` loses what one write to a pipe does not take.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(json.dumps(asdict(report)).encode())
