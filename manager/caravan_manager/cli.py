@@ -25,6 +25,7 @@ from caravan_manager.people.model import OPERATOR
 from caravan_manager.scheduler.commands import CONFIG, export_command, replay_command, simulate_command
 from caravan_manager.scheduler.explaining.answer import Told
 from caravan_manager.scheduler.explaining.page import page_of
+from caravan_manager.scheduler.warm import warm_up
 from caravan_manager.wiring import Wired, wire
 
 log = structlog.get_logger()
@@ -106,7 +107,7 @@ async def _run(config: ManagerConfig, wired: Wired, stop: asyncio.Event) -> None
     async with serving(api, internal) as addresses, asyncio.TaskGroup() as group:
         loops = [wired.scheduler.run, wired.sweeper.run, wired.agent_watcher.run, wired.nomad_watcher.run]
         loops.append(wired.decisions.run)
-        runs = [*loops, wired.news_exchange.send, wired.news_exchange.hear, wired.services.limits.run]
+        runs = [*loops, warm_up, wired.news_exchange.send, wired.news_exchange.hear, wired.services.limits.run]
         tasks = [group.create_task(run()) for run in runs]
         log.info("manager.serving", addresses=addresses)
         await stop.wait()

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from caravan_common.states import ClusterMode
+from caravan_manager.scheduler.arrays import Ints, Mask
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.finder import Eligible
-from caravan_manager.scheduler.ledger import Ints, Ledger, Mask, numbers
+from caravan_manager.scheduler.ledger import Ledger, numbers
 from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Reason
 from caravan_manager.sessions.queue import PendingSession
 

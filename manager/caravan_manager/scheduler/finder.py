@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints, Ledger
-from caravan_manager.scheduler.selectors.selector import Floats, Selector
+from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.selectors.selector import Selector
 
 REMEMBERED_SHAPES = 256
 NOWHERE = np.inf

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from caravan_manager.scheduler.ledger import Ints, Ledger
+from caravan_manager.scheduler.arrays import Ints
+from caravan_manager.scheduler.ledger import Ledger
 from caravan_manager.sessions.queue import PlacedSession
 
 Found = TypeVar("Found")
@@ -56,10 +57,15 @@ class Futures:
 
     def __init__(self, ledger: Ledger, ends: Sequence[End]) -> None:
         self._moments = [moment for moment, _ in ends]
-        self._counts = _Returns()
-        self._devices: dict[str, _Returns] = {slot: _Returns() for slot in ledger.devices}
-        for number, (_, session) in enumerate(ends):
-            self._add(ledger, number, session)
+        returns = [
+            (number, *held)
+            for number, (_, session) in enumerate(ends)
+            for kernel in session.kernels
+            if (row := ledger.row(kernel.node)) is not None
+            for held in ledger.held_by(row, kernel)
+        ]
+        self._returns: Ints = np.array(returns, np.int64).reshape(-1, 4)
+        """What comes back, in its order: the number of the end, the row, the column, the amount."""
 
     def first(self, base: Ledger, seek: Callable[[Ledger], Found | None]) -> Future[Found] | None:
         """Return the first moment at which ``seek`` finds something, or None when it never does.
@@ -92,35 +98,7 @@ class Futures:
 
     def _after(self, base: Ledger, ended: int) -> Ledger:
         ledger = base.copy()
-        rows, columns, amounts = self._counts.until(ended)
-        np.add.at(ledger.counts, (rows, columns), amounts)
-        for slot, returns in self._devices.items():
-            rows, places, amounts = returns.until(ended)
-            np.add.at(ledger.devices[slot].free, (rows, places), amounts)
+        upto = np.searchsorted(self._returns[:, 0], ended)
+        _, rows, columns, amounts = self._returns[:upto].T
+        np.add.at(ledger.table, (rows, columns), amounts)
         return ledger
-
-    def _add(self, ledger: Ledger, number: int, session: PlacedSession) -> None:
-        for kernel in session.kernels:
-            if (row := ledger.row(kernel.node)) is not None:
-                for _, column, amount in ledger.counts_of(row, kernel):
-                    self._counts.add(number, row, column, amount)
-                for slot, place, amount in ledger.devices_of(row, kernel):
-                    self._devices[slot].add(number, row, place, amount)
-
-
-class _Returns:
-    """What comes back: the number of the end, the row, the column or the place of the device, the amount."""
-
-    def __init__(self) -> None:
-        self._list: list[tuple[int, int, int, int]] = []
-        self._array: Ints | None = None
-
-    def add(self, number: int, row: int, place: int, amount: int) -> None:
-        self._list.append((number, row, place, amount))
-
-    def until(self, ended: int) -> tuple[Ints, Ints, Ints]:
-        if self._array is None:
-            self._array = np.array(self._list, np.int64).reshape(-1, 4)
-        upto = np.searchsorted(self._array[:, 0], ended)
-        part = self._array[:upto]
-        return part[:, 1], part[:, 2], part[:, 3]

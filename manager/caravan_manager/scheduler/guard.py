@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Beside, Floats, MakeSelector, Room, Selector
+from caravan_manager.scheduler.selectors.selector import Beside, MakeSelector, Room, Selector
 from caravan_manager.scheduler.sequencers.sequencer import Sequencer, Turns, Usage
 from caravan_manager.scheduler.snapshot import Trouble
 from caravan_manager.sessions.queue import PendingSession

@@ -27,10 +27,10 @@ def seats_of(kernels: Sequence[KernelRequest], taken: Taken, ledger: Ledger) -> 
 
 def _seat(picks: Sequence[Pick], taken: Taken, ledger: Ledger) -> Seat:
     row = taken.row
-    devices = (
-        HeldDevice(pick.slot, ledger.device_id(row, pick), amount_of(pick.slot, pick.amount), ledger.model(row, pick))
-        for pick in picks
-    )
+    devices = [
+        HeldDevice(p.slot, ledger.device_id(row, p), amount_of(p.slot, p.amount), ledger.model_of(row, p))
+        for p in picks
+    ]
     return Seat(ledger.names[row], tuple(devices))
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room, as_columns
+from caravan_manager.scheduler.selectors.selector import Beside, Room, as_columns
 
 LAST = ("cpu", "mem")
 """What matters least of a node: accelerators are scarcer."""

@@ -1,9 +1,9 @@
 """`dispersed`: use the nodes that are emptiest, so that sessions get in each other's way least."""
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints
 from caravan_manager.scheduler.selectors.concentrated import by_weight, unused_kinds
-from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room, as_columns
+from caravan_manager.scheduler.selectors.selector import Beside, Room, as_columns
 
 
 class Dispersed:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints
-from caravan_manager.scheduler.selectors.selector import Beside, Floats, Room
+from caravan_manager.scheduler.selectors.selector import Beside, Room
 
 
 class RoundRobin:

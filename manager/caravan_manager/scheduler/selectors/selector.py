@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ints, Ledger
+from caravan_manager.scheduler.ledger import Ledger
 
-Floats = NDArray[np.float64]
 Beside = Ints
 """What some rows would have left beside a demand: [rows, columns], in the columns of the ledger's ``table``."""
 

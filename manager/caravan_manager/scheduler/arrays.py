@@ -1,0 +1,48 @@
+"""The arrays in which the planner keeps numbers: their types, and what its kernels read."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Records = NDArray[np.void]
+
+WISH = np.dtype([("first", "i8"), ("last", "i8"), ("whole", "i8"), ("parts", "i8")])
+"""A wish for devices: the first and the last of their columns, how many whole ones, and how many parts of others."""
+PIECE = np.dtype([("first", "i8"), ("last", "i8"), ("size", "i8")])
+"""A size of pieces that typical demands want: the columns of its devices, and how much each must have left."""
+TYPICAL = np.dtype([("piece", "i8"), ("amount", "f8"), ("weight", "f8")])
+"""A typical demand: which pieces it wants, how much of them in all, and how much it counts."""
+
+
+class Want(NamedTuple):
+    """A demand in the columns of a ledger.
+
+    ``need`` are its amounts of the countable slots, which have the first columns; ``wishes`` one WISH for each slot of
+    devices, and ``parts`` the parts of all wishes one after the other, in millionths. ``allowed`` says by a model's
+    number whether it will do.
+    """
+
+    need: Ints
+    wishes: Records
+    parts: Ints
+    allowed: Mask
+
+
+class Worth(NamedTuple):
+    """What makes up the worth of a node's devices.
+
+    ``pieces`` are PIECEs, ``typical`` TYPICALs. ``allowed``, [pieces, models], says by a model's number whether it will
+    do. ``feed``, [typical, slots], is what each demand wants of the slots that are in the columns ``fed_by``. A piece
+    counts ``even`` times though nothing feeds it.
+    """
+
+    pieces: Records
+    allowed: Mask
+    typical: Records
+    feed: Floats
+    fed_by: Ints
+    even: float
