@@ -94,12 +94,10 @@ class Finder:
         if len(changed) > len(eligible.rows):
             known.scores = self._scores(eligible.demand, eligible.rows)
             return
-        rows = np.array([row for row in set(changed) if row < len(eligible.places)], np.int64)
-        places = eligible.places.take(rows)
-        if places.min(initial=0) < 0:
-            rows, places = rows[places >= 0], places[places >= 0]
-        if len(rows):
-            known.scores[places] = self._scores(eligible.demand, rows)
+        rows = [row for row in set(changed) if eligible.has(row)]
+        if rows:
+            again = np.array(rows)
+            known.scores[eligible.places[again]] = self._scores(eligible.demand, again)
 
     def _scores(self, demand: Demand, rows: Ints) -> Floats:
         fits, beside = self._left.look(demand, rows)

@@ -68,6 +68,7 @@ class Ledger:
         self.model = model
         """The number of each device's model, in ``models``."""
         self.models = models
+        self._model_names = tuple(models)  # they are numbered in this order
         self._grain = grain
         self._latest = 0
         self._row = {name: row for row, name in enumerate(self.names)}
@@ -134,7 +135,7 @@ class Ledger:
 
     def model_of(self, row: int, pick: Pick) -> str:
         """Return the model of a picked device."""
-        return tuple(self.models)[int(self.model[row, self._column(pick)])]  # numbered in their order
+        return self._model_names[int(self.model[row, self._column(pick)])]
 
     def copy(self) -> "Ledger":
         """Return a ledger of its own that says the same."""

@@ -23,7 +23,7 @@ from caravan_manager.scheduler.explaining.obstructions import Nodes, obstruction
 from caravan_manager.scheduler.explaining.trials import MOST_RUNS, NoMoreTrialsError, Trials, always, placement_of
 from caravan_manager.scheduler.plugins import Plugins
 from caravan_manager.scheduler.snapshot import GroupView, Obstacle, Plan, Snapshot, Wait
-from caravan_manager.sessions.queue import PendingSession
+from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
 MOST_STEPS = 12
 """Through how many ends to come the planner is run for an estimate."""
@@ -144,6 +144,8 @@ def _estimate(
     kept = next((reserved for reserved in decided.reserved if reserved.session == session.id), None)
     there = [s for s in snapshot.placed if kept is not None and any(k.node in kept.nodes for k in s.kernels)]
     there.sort(key=lambda s: (s.ends_at is not None, s.ends_at or s.placed_at, s.id))
+    if ended := _ended_for(session, decided, there):
+        return Estimate(earliest, None, Basis.MADE, ended[:NAMED_ENDS])
     waits_for = tuple(s.id for s in there)[:NAMED_ENDS]
     if kept is not None and kept.starts_at is None:
         return Estimate(earliest, None, Basis.RESERVED_UNKNOWN, waits_for)
@@ -153,6 +155,14 @@ def _estimate(
     if not any(reason.obstacle is Obstacle.DEPENDENCIES for reason in last.reasons):
         latest = _start_by_limits(snapshot, session.id, decided, steps)
     return Estimate(earliest, latest, Basis.UNKNOWN if latest is None else Basis.LIMITS, waits_for)
+
+
+def _ended_for(session: PendingSession, decided: Plan, there: Sequence[PlacedSession]) -> tuple[UUID, ...]:
+    """Return the sessions that are ended for this one: those that the next pass chooses, and those that end already."""
+    chosen = [one.victim for one in decided.preemptions if one.session == session.id]
+    if session.first_until is not None:
+        chosen += [one.id for one in there if one.is_ending]
+    return tuple(chosen)
 
 
 def _start_by_limits(snapshot: Snapshot, session: UUID, decided: Plan, steps: Trials) -> datetime | None:

@@ -115,6 +115,8 @@ class Basis(StrEnum):
     """Room is kept from the moment when those who have it must have ended at the latest."""
     RESERVED_UNKNOWN = "room-is-kept-after-unknown-ends"
     """Room is kept, after sessions of which nobody knows when they end."""
+    MADE = "others-are-ended"
+    """Others are ended for it, by the scaling group's rules of preemption; their containers take a while."""
     LIMITS = "known-ends"
     """A run of the planner through the ends to come, each session running into its limit."""
     UNKNOWN = "unknown"

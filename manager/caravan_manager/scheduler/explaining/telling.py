@@ -17,6 +17,7 @@ _BASES = {
     Basis.STARTS: "it starts in the next pass",
     Basis.RESERVED: "room is kept for it from when the sessions there must have ended at the latest",
     Basis.RESERVED_UNKNOWN: "room is kept for it, after sessions of which nobody knows when they end",
+    Basis.MADE: "others are ended for it, and it starts when they are gone",
     Basis.LIMITS: "if each session before it runs for as long as it may, and nothing more important comes",
     Basis.UNKNOWN: "no end is known that makes it start",
     Basis.NEVER: "it can't start as things are",

@@ -33,7 +33,7 @@ from caravan_manager.scheduler.explaining.forward import after, at, next_moment
 from caravan_manager.scheduler.explaining.model import Basis, Explanation
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
-from caravan_manager.scheduler.snapshot import GroupView, NodeView, Obstacle, Snapshot
+from caravan_manager.scheduler.snapshot import GroupView, NodeView, Obstacle, PreemptionRules, Snapshot, VictimScope
 from caravan_manager.sessions.model import Parent
 from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
@@ -312,3 +312,18 @@ def starts_by_limits(snapshot: Snapshot, of: UUID) -> object:
         later = next_moment(snapshot)
         assert later is not None, "it never starts"
         moment, snapshot = later, at(later, snapshot)
+
+
+def test_who_others_are_ended_for_is_told_which() -> None:
+    nodes = (node("n1", 4), node("n2", 4))
+    low = running(nodes, *(session(number, slots(cpu=4), priority=1, tenant=tenant(2)) for number in (7, 8)))
+    urgent = session(1, slots(cpu=4), priority=50)
+    rules = GroupView("default", preemption=PreemptionRules(scope=VictimScope.ANY))
+    snapshot = Snapshot(NOW, nodes, (urgent,), low, (rules,))
+    chosen = explain(snapshot, urgent.id, find_plugins()).estimate
+    assert (chosen.basis, [one.int for one in chosen.waits_for], chosen.latest) == (Basis.MADE, [8], None)
+    # From then on it goes first, and the plan chooses nobody any more: the one that ends is still named.
+    ending = (low[0], replace(low[1], is_ending=True))
+    promised = replace(urgent, first_until=NOW + timedelta(minutes=2))
+    then = explain(replace(snapshot, pending=(promised,), placed=ending), urgent.id, find_plugins()).estimate
+    assert (then.basis, [one.int for one in then.waits_for]) == (Basis.MADE, [8])
