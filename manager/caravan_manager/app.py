@@ -79,6 +79,7 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[context.VFOLDERS] = services.vfolders
     app[context.IMAGES] = services.images
     app[context.NODES] = services.nodes
+    app[context.NODE_ADMIN] = services.node_admin
     app[context.QUOTAS] = services.quotas
     for table in (auth, explanations, sessions, events, folders, information, presets, resources, door):
         app.add_routes(table.routes)

@@ -25,6 +25,7 @@ from caravan_manager.compiler.skeleton import Skeleton
 from caravan_manager.config import AgentsSection, DecisionsSection, ManagerConfig, SchedulerSection, VaultSection
 from caravan_manager.db.engine import Database, make_engine
 from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
@@ -40,6 +41,8 @@ from caravan_manager.reconcile.watcher import AgentWatcher, NomadWatcher
 from caravan_manager.scheduler.decisions.log import DecisionLog, Keep
 from caravan_manager.scheduler.explaining.service import ExplanationsService
 from caravan_manager.scheduler.loop import Cluster, Scheduler
+from caravan_manager.scheduler.options import check_options
+from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
@@ -65,6 +68,7 @@ class Services:
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+    node_admin: NodesAdministration
     quotas: QuotasService
     limits: RateLimits
 
@@ -171,6 +175,7 @@ def wire(config: ManagerConfig) -> Wired:
         vfolders=vfolders,
         images=ImagesService(begin),
         nodes=nodes,
+        node_admin=NodesAdministration(begin, lambda name, options: check_options(name, options, find_plugins())),
         quotas=QuotasService(begin),
         limits=RateLimits(counters, time.monotonic),
     )

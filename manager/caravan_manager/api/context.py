@@ -9,6 +9,7 @@ from caravan_common.errors import InvalidParametersError
 from caravan_manager.api.limits import RateLimits, Standing
 from caravan_manager.api.origin import TrustedProxies
 from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.model import Principal
@@ -34,6 +35,7 @@ IMAGES: web.AppKey[ImagesService] = web.AppKey("images", ImagesService)
 LIMITS: web.AppKey[RateLimits] = web.AppKey("limits", RateLimits)
 PROXIES: web.AppKey[TrustedProxies] = web.AppKey("proxies", TrustedProxies)
 NODES: web.AppKey[NodesService] = web.AppKey("nodes", NodesService)
+NODE_ADMIN: web.AppKey[NodesAdministration] = web.AppKey("node_admin", NodesAdministration)
 QUOTAS: web.AppKey[QuotasService] = web.AppKey("quotas", QuotasService)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from caravan_common.errors import NotFoundError
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import NodeStatus
+from caravan_common.states import NodeStatus, SessionType
 
 
 class ScalingGroupNotFoundError(NotFoundError):
@@ -64,6 +64,10 @@ class Node:
         return next((device for device in self.devices if (device.slot, device.id) == (slot, id_)), None)
 
 
+SESSION_TYPES = "allowed_session_types"
+"""The option of a scaling group that names the types of sessions which it takes; all where it is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingGroup:
     """A set of nodes with one scheduler."""
@@ -79,3 +83,10 @@ class ScalingGroup:
     scheduler: str
     scheduler_opts: dict[str, Any]
     use_host_network: bool
+
+    def takes(self, kind: SessionType) -> bool:
+        """Whether sessions of a type may use it: a private one is for the system's only."""
+        if not self.is_public and kind is not SessionType.SYSTEM:
+            return False
+        types = self.scheduler_opts.get(SESSION_TYPES)
+        return not isinstance(types, list) or kind.value.lower() in types

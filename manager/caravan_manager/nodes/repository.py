@@ -14,6 +14,7 @@ from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.choice import EVERYTHING, Choice, Fields, conditions, flag, moment, ordering, text, word
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
+from caravan_manager.nodes.groups import Values
 from caravan_manager.nodes.model import Device, Node, ScalingGroup
 
 CLOCK_SET_BACK = timedelta(seconds=20)
@@ -187,3 +188,47 @@ async def list_scaling_groups(
     if is_active is not None:
         wanted = wanted.where(scaling_groups.c.is_active == is_active)
     return [_scaling_group(row) for row in await tx.execute(wanted)]
+
+
+async def add_scaling_group(tx: Transaction, name: str, values: Values) -> None:
+    """Add a scaling group. Raises IntegrityError when there is one of that name."""
+    await tx.execute(scaling_groups.insert().values(name=name, **values))
+
+
+async def lock_scaling_group(tx: Transaction, name: str) -> ScalingGroup | None:
+    """Return a scaling group that nobody else changes until the transaction ends; None when there is none."""
+    row = (await tx.execute(select(scaling_groups).where(scaling_groups.c.name == name).with_for_update())).first()
+    return None if row is None else _scaling_group(row)
+
+
+async def change_scaling_group(tx: Transaction, name: str, values: Values) -> None:
+    """Change some columns of a scaling group."""
+    if values:
+        await tx.execute(update(scaling_groups).where(scaling_groups.c.name == name).values(**values))
+
+
+async def delete_scaling_group(tx: Transaction, name: str) -> bool:
+    """Delete a scaling group; False when there is none. Raises IntegrityError while nodes or sessions belong to it."""
+    return (await tx.execute(scaling_groups.delete().where(scaling_groups.c.name == name))).rowcount == 1
+
+
+async def open_to_domain(tx: Transaction, domain: str, groups: Sequence[str]) -> None:
+    """Let a domain use scaling groups. Raises IntegrityError when one of them, or the domain, is not there."""
+    rows = [{"scaling_group": group, "domain_name": domain} for group in groups]
+    if rows:
+        await tx.execute(insert(scaling_groups_of_domains).values(rows).on_conflict_do_nothing())
+
+
+async def close_to_domain(tx: Transaction, domain: str, groups: Sequence[str] | None) -> int:
+    """Take scaling groups, or all that it has, from a domain; returns how many it had of them."""
+    of = scaling_groups_of_domains
+    gone = of.delete().where(of.c.domain_name == domain)
+    if groups is not None:
+        gone = gone.where(of.c.scaling_group.in_(groups))
+    return (await tx.execute(gone)).rowcount
+
+
+async def change_node(tx: Transaction, name: str, values: dict[str, object]) -> bool:
+    """Change some columns of a node; False when there is none. Raises IntegrityError for a group that is not there."""
+    changed = update(nodes).where(nodes.c.name == name).values(**values or {"name": name})
+    return (await tx.execute(changed)).rowcount == 1

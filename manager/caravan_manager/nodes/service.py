@@ -81,6 +81,7 @@ class NodesService:
             return await repository.list_scaling_groups(tx, name=name, domain=domain, is_active=is_active)
 
     async def usable_scaling_groups(self, principal: Principal) -> list[ScalingGroup]:
-        """Return the active scaling groups of the caller's domain."""
+        """Return the active scaling groups of the caller's domain; only administrators see private ones."""
         async with self._begin() as tx:
-            return await repository.list_scaling_groups(tx, domain=principal.domain_name, is_active=True)
+            found = await repository.list_scaling_groups(tx, domain=principal.domain_name, is_active=True)
+        return [group for group in found if group.is_public or principal.is_admin]

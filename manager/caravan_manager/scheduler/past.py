@@ -9,10 +9,9 @@ import structlog
 
 from caravan_common.errors import InvalidParametersError
 from caravan_manager.db.engine import Transaction
-from caravan_manager.scheduler.sequencers.fair_share import DEFAULT_HALF_LIFE, HALF_LIFE
+from caravan_manager.scheduler.options import DEFAULT_HALF_LIFE, half_life
 from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of
 from caravan_manager.scheduler.snapshot import GroupView, NodeView
-from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.queue import PastUse
 from caravan_manager.sessions.survey import list_past
 
@@ -63,8 +62,7 @@ def _dominant(uses: Iterable[tuple[Name, PastUse]], capacity: Mapping[str, float
 def half_life_of(group: GroupView) -> timedelta:
     """Return the half-life; one that cannot be read is told, and the default counts."""
     try:
-        written = parse_duration(group.options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())
+        return half_life(group.options)
     except InvalidParametersError as err:
         log.warning("scaling_group.bad_half_life", scaling_group=group.name, error=str(err))
         return DEFAULT_HALF_LIFE
-    return written if written > timedelta() else DEFAULT_HALF_LIFE

@@ -2,33 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import cast
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from caravan_common.errors import InvalidParametersError
 from caravan_common.states import NodeStatus
 from caravan_manager.db.engine import Transaction
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.model import Node, ScalingGroup
 from caravan_manager.quotas import repository as quotas
 from caravan_manager.quotas.model import Quota
+from caravan_manager.scheduler.options import group_view
 from caravan_manager.scheduler.past import PastReader
-from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR
-from caravan_manager.scheduler.snapshot import (
-    GroupView,
-    NodeView,
-    PreemptionMode,
-    PreemptionOrder,
-    PreemptionRules,
-    Snapshot,
-    VictimScope,
-)
+from caravan_manager.scheduler.snapshot import GroupView, NodeView, Snapshot
 from caravan_manager.sessions import repository as sessions
 from caravan_manager.sessions import survey
-from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.model import avoided_nodes
 from caravan_manager.sessions.queue import PendingSession, QueuedSession
 
@@ -36,8 +25,6 @@ log = structlog.get_logger()
 
 Waiting = dict[UUID, QueuedSession]
 """The pending sessions by ID."""
-SELECTOR = "agent_selection_strategy"
-"""The option of a scaling group that names its selector."""
 
 
 async def read_snapshot(
@@ -103,43 +90,7 @@ async def _quotas(tx: Transaction, pending: Sequence[PendingSession]) -> list[Qu
 
 
 def _group(group: ScalingGroup) -> GroupView:
-    selector = group.scheduler_opts.get(SELECTOR) or DEFAULT_SELECTOR
-    return GroupView(
-        group.name, group.scheduler, str(selector), _pending_timeout(group), _preemption(group), group.scheduler_opts
-    )
-
-
-def _pending_timeout(group: ScalingGroup) -> timedelta | None:
-    """Return how long sessions may wait; None for ever."""
-    limit = _duration(group, "pending_timeout", group.scheduler_opts.get("pending_timeout"))
-    return limit if limit > timedelta() else None
-
-
-def _preemption(group: ScalingGroup) -> PreemptionRules | None:
-    """Return the rules of `scheduler_opts.preemption`; None unless they are enabled, or when they cannot be read."""
-    written = group.scheduler_opts.get("preemption")
-    if not isinstance(written, dict):
-        return None
-    given = cast("dict[str, object]", written)
-    if given.get("enabled") is not True:
-        return None
-    try:
-        return PreemptionRules(
-            preemptible_priority=int(str(given.get("preemptible_priority", 5))),
-            order=PreemptionOrder(str(given.get("order", PreemptionOrder.LEAST_WORK))),
-            mode=PreemptionMode(str(given.get("mode", PreemptionMode.TERMINATE))),
-            min_runtime=_duration(group, "preemption_min_runtime", given.get("preemption_min_runtime")),
-            scope=VictimScope(str(given.get("victim_scope", VictimScope.USER))),
-        )
-    except ValueError as err:
-        log.warning("scaling_group.bad_preemption", scaling_group=group.name, error=str(err))
-        return None
-
-
-def _duration(group: ScalingGroup, option: str, written: object) -> timedelta:
-    """Return a setting; one that cannot be read is told and is nothing."""
-    try:
-        return parse_duration(written or 0)
-    except InvalidParametersError as err:
-        log.warning("scaling_group.bad_duration", scaling_group=group.name, option=option, error=str(err))
-        return timedelta()
+    view, problems = group_view(group.name, group.scheduler, group.scheduler_opts)
+    for problem in problems:
+        log.warning("scaling_group.bad_option", scaling_group=group.name, problem=problem)
+    return view

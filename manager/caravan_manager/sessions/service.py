@@ -394,15 +394,18 @@ async def _project(tx: Transaction, principal: Principal, request: SessionReques
 
 
 async def _scaling_group(tx: Transaction, principal: Principal, request: SessionRequest) -> str:
-    usable = await nodes.list_scaling_groups(
-        tx, name=request.scaling_group, domain=principal.domain_name, is_active=True
-    )
-    if not usable:
-        if request.scaling_group is None:
-            raise ScalingGroupNotFoundError("You have no scaling groups allowed to use.")
-        wanted = f"the scaling group '{request.scaling_group}'"
-        raise ScalingGroupNotFoundError(f"{wanted} does not exist or you do not have access to {wanted}.")
-    return usable[0].name
+    name, kind = request.scaling_group, request.type
+    usable = await nodes.list_scaling_groups(tx, name=name, domain=principal.domain_name, is_active=True)
+    for group in usable:
+        if group.takes(kind):
+            return group.name
+    wanted = f"the scaling group '{name}'"
+    if any(group.is_public for group in usable):
+        which = "No scaling groups accept" if name is None else f"{wanted} does not accept"
+        raise ScalingGroupNotFoundError(f"{which} the session type '{kind.value}'.")
+    if name is None:
+        raise ScalingGroupNotFoundError("You have no scaling groups allowed to use.")
+    raise ScalingGroupNotFoundError(f"{wanted} does not exist or you do not have access to {wanted}.")
 
 
 async def _image(tx: Transaction, request: SessionRequest) -> Image:

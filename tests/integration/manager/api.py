@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from caravan_manager.api.signature import SignedRequest, sign
 from caravan_manager.app import make_api
 from caravan_manager.db.engine import Begin
 from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
 from caravan_manager.people.secrets import SecretKeys
@@ -32,6 +34,8 @@ from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
 from caravan_manager.quotas.service import QuotasService
 from caravan_manager.scheduler.explaining.service import ExplanationsService
+from caravan_manager.scheduler.options import check_options
+from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.sessions.following import SessionEvents
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
@@ -129,6 +133,7 @@ async def serving_api(
         vfolders=folders,
         images=ImagesService(begin),
         nodes=NodesService(begin),
+        node_admin=NodesAdministration(begin, partial(check_options, plugins=find_plugins())),
         quotas=QuotasService(begin),
         limits=RateLimits(store, time.monotonic),
     )

@@ -11,7 +11,7 @@ from tests.integration.manager.api import Caller, serving_api
 from tests.integration.manager.conftest import Seed
 
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import audit_log, kernels, session_dependencies, sessions
+from caravan_manager.db.tables import audit_log, kernels, scaling_groups, session_dependencies, sessions
 
 INVALID = (400, "invalid-api-params", "Missing or invalid API parameters.")
 QUOTA = (412, "quota-exceeded", "You have reached your resource limit.")
@@ -158,3 +158,27 @@ async def test_destroying_recursively_answers_for_each_session(me: Caller, seed:
     await me.call("POST", "/session", body(seed, "first"))
     await me.call("POST", "/session", body(seed, "second", dependencies=["first"]))
     assert await me.call("DELETE", "/session/first?recursive=true") == (200, [{"status": "cancelled"}] * 2)
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "message"),
+    [
+        ({"scheduler_opts": {"allowed_session_types": ["interactive"]}}, "batch", "does not accept the session type"),
+        ({"scheduler_opts": {"allowed_session_types": ["batch"]}}, "batch", None),
+        ({"scheduler_opts": {"allowed_session_types": None}}, "batch", None),
+        ({"is_public": False}, "batch", "does not exist or you do not have access to"),
+        ({"is_active": False}, "batch", "does not exist or you do not have access to"),
+    ],
+)
+async def test_a_scaling_group_takes_only_what_it_says(
+    me: Caller, seed: Seed, begin: Begin, group: dict[str, Any], kind: str, message: str | None
+) -> None:
+    async with begin() as tx:
+        await tx.execute(scaling_groups.update().values(**group))
+    for named in (None, seed.scaling_group):
+        asked = body(seed, f"train-{named}", type=kind, config={"scaling_group": named})
+        status, answer = await me.call("POST", "/session", asked)
+        assert status == (201 if message is None else 404)
+        assert message is None or named is None or message in answer["msg"]
+    shown = (await me.call("GET", "/scaling-groups?group=default"))[1]["scaling_groups"]
+    assert bool(shown) == ("is_public" not in group and "is_active" not in group)

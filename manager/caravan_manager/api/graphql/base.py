@@ -16,6 +16,7 @@ from graphql import GraphQLError, GraphQLResolveInfo
 from caravan_common.errors import CaravanError, ForbiddenError, InvalidParametersError
 from caravan_manager.db.choice import Choice
 from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
@@ -44,6 +45,7 @@ class Asked:
     vfolders: VFoldersService
     images: ImagesService
     nodes: NodesService
+    node_admin: NodesAdministration
     quotas: QuotasService
 
 

@@ -13,6 +13,7 @@ from caravan_common.http import json_response
 from caravan_manager.api.context import (
     EXPLANATIONS,
     IMAGES,
+    NODE_ADMIN,
     NODES,
     PEOPLE,
     PRINCIPAL,
@@ -97,5 +98,6 @@ def _asked(request: web.Request) -> Asked:
         vfolders=request.app[VFOLDERS],
         images=request.app[IMAGES],
         nodes=request.app[NODES],
+        node_admin=request.app[NODE_ADMIN],
         quotas=request.app[QUOTAS],
     )

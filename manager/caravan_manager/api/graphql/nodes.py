@@ -1,17 +1,19 @@
 """Nodes (the protocol's agents) and scaling groups in GraphQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from ariadne import ObjectType
 
 from caravan_common.slots import ResourceSlots
-from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, bind, nothing, words
+from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, bind, nothing, outcome, payload, words
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.nodes.model import Node, ScalingGroup
 
 queries = ObjectType("Queries")
+mutations = ObjectType("Mutations")
 _MEBIBYTE = 1024 * 1024
 
 
@@ -72,6 +74,76 @@ async def scaling_groups(_: object, info: Info, name: str | None = None, is_acti
     """Answer the scaling groups that the caller may see."""
     asked = info.context
     return _group_rows(asked, await asked.nodes.scaling_groups(asked.principal, name=name, is_active=is_active))
+
+
+@mutations.field("modify_agent")
+async def modify_agent(_: object, info: Info, id: str, props: dict[str, Any]) -> object:  # noqa: A002 - the schema's
+    """Close a node to new sessions, open it, or move it to another scaling group."""
+    return await outcome(info, info.context.node_admin.change_node(info.context.principal, id, props))
+
+
+@mutations.field("create_scaling_group")
+async def create_scaling_group(_: object, info: Info, name: str, props: dict[str, Any]) -> object:
+    """Make a scaling group."""
+    asked = info.context
+
+    async def made() -> ScalingGroupRow:
+        return _group_rows(asked, [await asked.node_admin.create_scaling_group(asked.principal, name, props)])[0]
+
+    return await outcome(info, made(), "scaling_group")
+
+
+@mutations.field("modify_scaling_group")
+async def modify_scaling_group(_: object, info: Info, name: str, props: dict[str, Any]) -> object:
+    """Change a scaling group; what is absent or null stays as it is."""
+    return await outcome(info, info.context.node_admin.change_scaling_group(info.context.principal, name, props))
+
+
+@mutations.field("delete_scaling_group")
+async def delete_scaling_group(_: object, info: Info, name: str) -> object:
+    """Delete a scaling group that nothing belongs to."""
+    return await outcome(info, info.context.node_admin.delete_scaling_group(info.context.principal, name))
+
+
+@mutations.field("associate_scaling_group_with_domain")
+async def associate_scaling_group_with_domain(_: object, info: Info, domain: str, scaling_group: str) -> object:
+    """Let a domain use a scaling group."""
+    return await associate_scaling_groups_with_domain(_, info, domain, [scaling_group])
+
+
+@mutations.field("associate_scaling_groups_with_domain")
+async def associate_scaling_groups_with_domain(
+    _: object, info: Info, domain: str, scaling_groups: list[str | None]
+) -> object:
+    """Let a domain use scaling groups."""
+    asked = info.context
+    return await outcome(info, asked.node_admin.open_to_domain(asked.principal, domain, _given(scaling_groups)))
+
+
+@mutations.field("disassociate_scaling_group_with_domain")
+async def disassociate_scaling_group_with_domain(_: object, info: Info, domain: str, scaling_group: str) -> object:
+    """Take a scaling group from a domain."""
+    return await disassociate_scaling_groups_with_domain(_, info, domain, [scaling_group])
+
+
+@mutations.field("disassociate_scaling_groups_with_domain")
+async def disassociate_scaling_groups_with_domain(
+    _: object, info: Info, domain: str, scaling_groups: list[str | None]
+) -> object:
+    """Take scaling groups from a domain."""
+    asked = info.context
+    return await outcome(info, asked.node_admin.close_to_domain(asked.principal, domain, _given(scaling_groups)))
+
+
+@mutations.field("disassociate_all_scaling_groups_with_domain")
+async def disassociate_all_scaling_groups_with_domain(_: object, info: Info, domain: str) -> object:
+    """Take all its scaling groups from a domain."""
+    return await outcome(info, info.context.node_admin.close_to_domain(info.context.principal, domain))
+
+
+def _given(names: Sequence[str | None]) -> list[str]:
+    """Return the names in a list that may have nulls in it."""
+    return [name for name in names if name is not None]
 
 
 async def _rows(
@@ -185,4 +257,22 @@ def _total(parts: list[ResourceSlots]) -> dict[str, str]:
     return total.to_json()
 
 
-BINDABLES = [queries, bind("Agent", AGENT), groups]
+_CHANGES = (
+    "ModifyAgent",
+    "ModifyScalingGroup",
+    "DeleteScalingGroup",
+    "AssociateScalingGroupWithDomain",
+    "AssociateScalingGroupsWithDomain",
+    "DisassociateScalingGroupWithDomain",
+    "DisassociateScalingGroupsWithDomain",
+    "DisassociateAllScalingGroupsWithDomain",
+)
+
+BINDABLES = [
+    queries,
+    mutations,
+    bind("Agent", AGENT),
+    groups,
+    payload("CreateScalingGroup", "scaling_group"),
+    *(payload(name) for name in _CHANGES),
+]

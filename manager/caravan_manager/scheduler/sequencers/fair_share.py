@@ -8,20 +8,14 @@ one who had nothing does not get the whole of a pass.
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import cast
 
 from caravan_manager.quotas.model import Tenant
+from caravan_manager.scheduler.options import WEIGHED, WEIGHTS
 from caravan_manager.scheduler.sequencers.sequencer import Turns, Usage, amounts_of
 from caravan_manager.sessions.queue import PendingSession
 
 CHARGE_SECONDS = 3600.0
-HALF_LIFE = "fair_share_half_life"
-"""The option of a scaling group that says after how long what was had counts half; DEFAULT_HALF_LIFE otherwise."""
-DEFAULT_HALF_LIFE = timedelta(days=7)
-WEIGHTS = "fair_share_weights"
-"""The option of a scaling group: ``{"domains": {name: weight}, "projects": {…}, "users": {…}}``, 1 where unnamed."""
-
 _Factors = tuple[float, float, float]
 
 
@@ -60,7 +54,7 @@ class _Had:
             {str(user): had for user, had in usage.past.of_users.items()},
         )
         given = _object(options.get(WEIGHTS))
-        self._weights = tuple(_numbers(_object(given.get(level))) for level in ("domains", "projects", "users"))
+        self._weights = tuple(_numbers(_object(given.get(level))) for level in WEIGHED)
 
     def factors(self, tenant: Tenant) -> _Factors:
         domain, project, user = (

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Generator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from caravan_manager.db.tables import (
     domains,
 )
 from caravan_manager.images.service import ImagesService
+from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal, UserRole
@@ -31,6 +33,8 @@ from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
 from caravan_manager.scheduler.explaining.service import ExplanationsService
+from caravan_manager.scheduler.options import check_options
+from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.news import SessionNews
 from caravan_manager.sessions.restarts import Restarts
@@ -64,6 +68,7 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
         app[context.VFOLDERS] = vfolders_service
         app[context.IMAGES] = ImagesService(begin)
         app[context.NODES] = NodesService(begin)
+        app[context.NODE_ADMIN] = NodesAdministration(begin, partial(check_options, plugins=find_plugins()))
         app[context.QUOTAS] = QuotasService(begin)
         async with TestClient(TestServer(app)) as client:
             yield Door(client, callers, cipher)

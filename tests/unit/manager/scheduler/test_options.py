@@ -1,0 +1,80 @@
+"""A scaling group's options: what is read of them, and what nobody may write."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from caravan_common.errors import InvalidParametersError
+from caravan_manager.scheduler.options import check_options, group_view
+from caravan_manager.scheduler.plugins import find_plugins
+from caravan_manager.scheduler.snapshot import PreemptionMode, PreemptionOrder, PreemptionRules, VictimScope
+
+ALL: dict[str, Any] = {
+    "agent_selection_strategy": "dispersed",
+    "allowed_session_types": ["interactive", "batch"],
+    "pending_timeout": "1d12h",
+    "fair_share_half_life": 86400,
+    "fair_share_weights": {"domains": {"default": 2}, "users": {"b-c": 0.5}},
+    "preemption": {
+        "enabled": True, "preemptible_priority": 3, "order": "oldest", "mode": "reschedule",
+        "preemption_min_runtime": "10m", "victim_scope": "any",
+    },
+    "option_of_another_packages_scheduler": [1, 2],
+}  # fmt: skip
+
+
+def test_options_are_read() -> None:
+    check_options("drf", ALL, find_plugins())
+    view, problems = group_view("g", "drf", ALL)
+    assert problems == []
+    assert (view.sequencer, view.selector, view.pending_timeout) == ("drf", "dispersed", timedelta(hours=36))
+    rules = PreemptionRules(
+        3, PreemptionOrder.OLDEST, PreemptionMode.RESCHEDULE, timedelta(minutes=10), VictimScope.ANY
+    )
+    assert view.preemption == rules
+    assert view.options == ALL
+
+
+def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
+    check_options("fifo", {}, find_plugins())
+    check_options("fifo", {"preemption": {"enabled": False, "order": "newest"}, "pending_timeout": 0}, find_plugins())
+    view, problems = group_view("g", "fifo", {"preemption": {}, "pending_timeout": None})
+    assert (view.selector, view.pending_timeout, view.preemption, problems) == ("packed", None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"agent_selection_strategy": "best"}, "there is no agent_selection_strategy 'best'; there are concentrated"),
+        ({"allowed_session_types": "batch"}, "allowed_session_types is a list"),
+        ({"allowed_session_types": ["batsch"]}, "there is no type 'batsch'; there are interactive, batch"),
+        ({"allowed_session_types": [["batch"]]}, "there is no type ['batch']"),
+        ({"pending_timeout": "soon"}, "'soon' is not a duration"),
+        ({"fair_share_half_life": "a while"}, "'a while' is not a duration"),
+        ({"fair_share_weights": [1]}, "fair_share_weights is an object"),
+        ({"fair_share_weights": {"people": {}}}, "fair_share_weights are of domains, projects, users, not of 'people'"),
+        ({"fair_share_weights": {"users": {"a": 0}}}, "the weight of 'a' is a number above 0"),
+        ({"fair_share_weights": {"users": {"a": True}}}, "the weight of 'a' is a number above 0"),
+        ({"preemption": True}, "preemption is an object"),
+        ({"preemption": {"enabled": True, "order": "random"}}, "'random' is not a valid PreemptionOrder"),
+        ({"preemption": {"enabled": False, "victim_scope": "all"}}, "'all' is not a valid VictimScope"),
+        ({"preemption": {"enabled": True, "preemptible_priority": "low"}}, "invalid literal"),
+        ({"preemption": {"enabled": True, "preemption_min_runtime": "x"}}, "'x' is not a duration"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_when_it_is_written_and_left_out_of_a_pass(
+    wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidParametersError) as refused:
+        check_options("drf", ALL | wrong, find_plugins())
+    assert message in str(refused.value)
+    view, _ = group_view("g", "drf", wrong)
+    assert (view.pending_timeout, view.preemption) == (None, None)
+
+
+def test_a_scheduler_that_is_not_installed_is_refused_and_all_problems_are_told() -> None:
+    with pytest.raises(InvalidParametersError) as refused:
+        check_options("quickest", {"pending_timeout": "soon"}, find_plugins())
+    assert "'soon' is not a duration" in str(refused.value)
+    assert "there is no scheduler 'quickest'; there are drf, fair-share, fifo, lifo" in str(refused.value)
