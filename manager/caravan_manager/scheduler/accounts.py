@@ -96,10 +96,13 @@ class Accounts:
         self._count(session.placed(seats, session.pending_since) if self._limit_models else session)
 
     def _count(self, session: PendingSession | PlacedSession) -> None:
+        accounts = self._accounts_of(session)
+        if not accounts:
+            return
         amounts = dict(session.slots.items())
         if self._limit_models and isinstance(session, PlacedSession):
             amounts |= session.slots_by_model
-        for account in self._accounts_of(session):
+        for account in accounts:
             account.sessions += 1
             for slot, amount in amounts.items():
                 account.used[slot] = account.used.get(slot, _NOTHING) + amount

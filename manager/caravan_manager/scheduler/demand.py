@@ -62,6 +62,7 @@ class Demand:
         return sum(device.amount for device in self.devices), tuple(amount for _, amount in self.counts)
 
 
+@lru_cache(maxsize=4096)
 def units(slot: str, amount: Decimal) -> int:
     """Return an amount of a slot as a whole number."""
     exact = amount if slot in BYTES_SLOTS else amount * WHOLE

@@ -11,7 +11,7 @@ import numpy as np
 
 from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.ledger import Ledger, numbers
 from caravan_manager.scheduler.selectors.selector import Selector
 
 REMEMBERED_SHAPES = 256
@@ -24,17 +24,11 @@ class Eligible:
 
     demand: Demand
     rows: Ints
-    places: Ints = field(init=False)
-    """Of each row up to the last one its place among ``rows``; -1 for one that would not do."""
+    places: dict[int, int] = field(init=False)
+    """The place of each row among ``rows``."""
 
     def __post_init__(self) -> None:
-        places = np.full(int(self.rows.max(initial=-1)) + 1, -1, np.int64)
-        places[self.rows] = np.arange(len(self.rows))
-        object.__setattr__(self, "places", places)
-
-    def has(self, row: int) -> bool:
-        """Say whether a row would do."""
-        return row < len(self.places) and bool(self.places[row] >= 0)
+        object.__setattr__(self, "places", {row: place for place, row in enumerate(numbers(self.rows))})
 
 
 @dataclass(slots=True)
@@ -55,19 +49,20 @@ class Finder:
 
     def find(self, eligible: Eligible) -> int | None:
         """Return the best row, or None when the demand fits nowhere now."""
-        scores = self._up_to_date(eligible)
-        if not len(scores):
-            return None
-        best = scores[scores.argmin()]
-        if best == NOWHERE:
-            return None
-        rows = eligible.rows.compress(scores == best)
-        return int(rows[0]) if len(rows) == 1 else self._of_equals(eligible.demand, rows)
+        from caravan_manager.scheduler.kernels import lowest  # noqa: PLC0415 - see there
+
+        rows = lowest(self._up_to_date(eligible), eligible.rows)
+        if len(rows) < 2:
+            return int(rows[0]) if len(rows) else None
+        return self._of_equals(eligible.demand, rows)
 
     def _of_equals(self, demand: Demand, rows: Ints) -> int:
         """Return the first of the rows that no other one is better than, column by column."""
+        ties = self._selector.ties(demand, rows)
+        if ties.ndim == 1:
+            return int(rows[ties.argmin()])
         left = np.arange(len(rows))
-        for column in self._selector.ties(demand, rows).reshape(len(rows), -1).T:
+        for column in ties.T:
             if len(left) == 1:
                 break
             values = column[left]
@@ -94,10 +89,10 @@ class Finder:
         if len(changed) > len(eligible.rows):
             known.scores = self._scores(eligible.demand, eligible.rows)
             return
-        rows = [row for row in set(changed) if eligible.has(row)]
+        rows = [row for row in set(changed) if row in eligible.places]
         if rows:
-            again = np.array(rows)
-            known.scores[eligible.places[again]] = self._scores(eligible.demand, again)
+            places = [eligible.places[row] for row in rows]
+            known.scores[places] = self._scores(eligible.demand, np.array(rows))
 
     def _scores(self, demand: Demand, rows: Ints) -> Floats:
         fits, beside = self._left.look(demand, rows)

@@ -182,12 +182,15 @@ class GroupPass:
         return beside
 
     def _placement(self, session: PendingSession, parts: Sequence[_Part], taken: Sequence[Taken]) -> Placement:
-        seats = {
-            kernel: seat
+        seats = [
+            seat
             for (kernels, _), part in zip(parts, taken, strict=True)
-            for kernel, seat in seats_of(kernels, part, self._empty)
-        }
-        return Placement(session.id, tuple((kernel.id, seats[kernel.id]) for kernel in session.kernels))
+            for seat in seats_of(kernels, part, self._empty)
+        ]
+        if len(seats) > 1:
+            of_kernel = dict(seats)
+            seats = [(kernel.id, of_kernel[kernel.id]) for kernel in session.kernels]
+        return Placement(session.id, tuple(seats))
 
     def _reason(self, parts: Sequence[_Part]) -> Reason:
         """Say whether there is no room at all, or only none that is not kept for others."""

@@ -113,6 +113,26 @@ def _worth(left: Ints, model: Ints, usable: Floats, worth: Worth) -> float:
 
 
 @_compiled
+def lowest(scores: Floats, rows: Ints) -> Ints:
+    """Return the rows with the lowest score, in order; none where all are infinite."""
+    best = np.inf
+    count = 0
+    for score in scores:
+        if score < best:
+            best = score
+            count = 0
+        if score == best and best < np.inf:
+            count += 1
+    found = np.empty(count, np.int64)
+    count = 0
+    for place, score in enumerate(scores):
+        if score == best and best < np.inf:
+            found[count] = rows[place]
+            count += 1
+    return found
+
+
+@_compiled
 def spare(left: Ints, rows: Ints, parts: Ints, largest: Floats) -> Floats:
     """Return the sum of what rows have left of each slot, as shares of the ``largest`` node's.
 

@@ -3,15 +3,15 @@
 What is taken here can be given on the node: a device's part is taken from that device, never from the node's sum.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 
 from caravan_manager.nodes.model import Device
 from caravan_manager.scheduler.arrays import WISH, Ints, Mask, Want
-from caravan_manager.scheduler.demand import WHOLE, Demand, DeviceDemand, units
+from caravan_manager.scheduler.demand import MOST, WHOLE, Demand, DeviceDemand, units
 from caravan_manager.scheduler.snapshot import NodeView
 from caravan_manager.sessions.model import HeldDevice
 from caravan_manager.sessions.queue import PlacedKernel, PlacedSession
@@ -22,8 +22,7 @@ NO_DEVICE = -1
 """What stands where a node has no device, or one that is ill: nothing fits in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """What is taken of one device: its slot, its place among the node's devices of that slot, and millionths."""
 
     slot: str
@@ -180,19 +179,22 @@ class Ledger:
 
     def _picks(self, wanted: DeviceDemand, row: int, models: frozenset[str]) -> list[Pick]:
         of_slot = self.devices[wanted.slot]
-        free, grain = numbers(self.table[row, of_slot.columns]), numbers(self._grain[row, of_slot.columns])
+        free = numbers(self.table[row, of_slot.columns])
         if models:
             will_do = {number for model, number in self.models.items() if model in models}
             found = zip(free, numbers(self.model[row, of_slot.columns]), strict=True)
             free = [left if model in will_do else NO_DEVICE for left, model in found]
         picks: list[Pick] = []
-        for part in wanted.parts:
-            place = min((left, i) for i, left in enumerate(free) if left >= part and part % grain[i] == 0)[1]
-            free[place] -= part
-            picks.append(Pick(wanted.slot, place, part))
-        if not wanted.whole:
-            return picks
-        return picks + [Pick(wanted.slot, at, WHOLE) for at in _whole_devices(free, of_slot.numa[row], wanted.whole)]
+        if wanted.parts:
+            grains = numbers(self._grain[row, of_slot.columns])
+            for part in wanted.parts:
+                place = _tightest(part, free, grains)
+                free[place] -= part
+                picks.append(Pick(wanted.slot, place, part))
+        if wanted.whole:
+            whole = _whole_devices(free, of_slot.numa[row], wanted.whole)
+            picks += [Pick(wanted.slot, place, WHOLE) for place in whole]
+        return picks
 
     def move(self, demand: Demand, row: int, picks: Iterable[Pick], sign: int) -> None:
         """Take a demand and its devices from a row (-1), or give them back (1)."""
@@ -287,14 +289,22 @@ def _device_rows(found: Sequence[Sequence[Device]], columns: slice) -> DeviceRow
 
 def _tables(found: Sequence[Sequence[Device]], models: dict[str, int]) -> tuple[Ints, Ints, Ints]:
     """Return what devices have left that nobody uses, their models and their grains: a row for each node."""
-    widest = max(len(of_node) for of_node in found)
+    free = [[WHOLE if device.healthy else NO_DEVICE for device in of_node] for of_node in found]
+    model = [[models[device.model] for device in of_node] for of_node in found]
+    grain = [[WHOLE // device.shares for device in of_node] for of_node in found]
+    return _padded(free, NO_DEVICE), _padded(model, 0), _padded(grain, 1)
 
-    def table(value: Callable[[Device], int], none: int) -> Ints:
-        rows = [[value(device) for device in of_node] + [none] * (widest - len(of_node)) for of_node in found]
-        return np.array(rows, np.int64)
 
-    free = table(lambda device: WHOLE if device.healthy else NO_DEVICE, NO_DEVICE)
-    return free, table(lambda device: models[device.model], 0), table(lambda device: WHOLE // device.shares, 1)
+def _padded(rows: Sequence[list[int]], none: int) -> Ints:
+    """Return rows as a table, as wide as the longest."""
+    widest = max(len(row) for row in rows)
+    return np.array([row + [none] * (widest - len(row)) for row in rows], np.int64)
+
+
+def _tightest(part: int, free: Sequence[int], grains: Sequence[int]) -> int:
+    """Return the device with the least left of those that can give a part, the first one of equals."""
+    able = [left if left >= part and part % grain == 0 else MOST for left, grain in zip(free, grains, strict=True)]
+    return able.index(min(able))
 
 
 def _whole_devices(free: Sequence[int], numa: Sequence[int], count: int) -> list[int]:

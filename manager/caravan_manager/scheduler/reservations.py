@@ -111,7 +111,7 @@ class Keeper:
             return
         for row in self._kept_rows():
             until = self.row_until(row, ends_at)
-            if eligible.has(row) and until.fits(eligible.demand, FIRST_ROW).all():
+            if row in eligible.places and until.fits(eligible.demand, FIRST_ROW).all():
                 yield Taken(eligible.demand, row, until.pick(eligible.demand, 0))
 
     def binding(self, ends_at: datetime | None) -> tuple[int, ...]:

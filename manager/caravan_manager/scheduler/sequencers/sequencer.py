@@ -2,7 +2,9 @@
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, SupportsFloat
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Protocol
 from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
@@ -25,15 +27,16 @@ Amounts = Mapping[str, float]
 """Amounts by slot: a share needs no exact ones."""
 
 
-def amounts_of(slots: ResourceSlots) -> dict[str, float]:
+@lru_cache(maxsize=4096)
+def amounts_of(slots: ResourceSlots) -> Amounts:
     """Return amounts that shares can be made of."""
-    return {slot: float(amount) for slot, amount in slots.items()}
+    return MappingProxyType({slot: float(amount) for slot, amount in slots.items()})
 
 
-def add_up(total: dict[str, float], amounts: Mapping[str, SupportsFloat], sign: int = 1) -> None:
+def add_up(total: dict[str, float], slots: ResourceSlots, sign: int = 1) -> None:
     """Add amounts to a total, or take them away (-1)."""
-    for slot, amount in amounts.items():
-        total[slot] = total.get(slot, 0.0) + sign * float(amount)
+    for slot, amount in amounts_of(slots).items():
+        total[slot] = total.get(slot, 0.0) + sign * amount
 
 
 def capacity_of(nodes: Iterable[ResourceSlots]) -> dict[str, float]:
