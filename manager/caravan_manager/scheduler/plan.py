@@ -12,6 +12,7 @@ from itertools import groupby
 from uuid import UUID
 
 from caravan_manager.scheduler.accounts import Accounts
+from caravan_manager.scheduler.garbage import no_collection
 from caravan_manager.scheduler.group import GroupPass
 from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, DEFAULT_SEQUENCER, Plugins
@@ -36,6 +37,7 @@ from caravan_manager.sessions.model import Parent
 from caravan_manager.sessions.queue import PendingSession, PlacedSession
 
 
+@no_collection()
 def plan(snapshot: Snapshot, plugins: Plugins) -> Plan:
     """Decide one pass."""
     rules = {group.name: group for group in snapshot.groups}

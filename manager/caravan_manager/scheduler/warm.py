@@ -11,6 +11,7 @@ from caravan_common.slots import ResourceSlots
 from caravan_manager.nodes.model import Device
 from caravan_manager.scheduler.demand import demand_of
 from caravan_manager.scheduler.finder import Eligible, Finder
+from caravan_manager.scheduler.garbage import settle
 from caravan_manager.scheduler.ledger import Ledger
 from caravan_manager.scheduler.selectors.packed import Packed
 from caravan_manager.scheduler.selectors.selector import Room
@@ -26,6 +27,7 @@ async def warm_up() -> None:
     began = time.monotonic()
     try:
         await asyncio.to_thread(decide)
+        await asyncio.to_thread(settle)
     except Exception:  # the API goes on without a planner, as it does when a pass fails
         log.exception("scheduler.warm_up_failed")
     else:
