@@ -166,7 +166,8 @@ def pairs(stack: Stack) -> Iterator[None]:
 def test_the_two_kernels_of_a_gang_have_parts_of_their_own(
     user: User, image: str, machine: Machine, pairs: None, leftovers: Leftovers
 ) -> None:
-    options = {"cluster_size": "2", "cluster_mode": "single-node"}
+    mode = "single_node" if user.knows("26.9") else "single-node"
+    options = {"cluster_size": "2", "cluster_mode": mode}
     user.must(*create(user, image, "gpu-pair", "cuda.shares=0.6", **options))
     given = machine.given(user.until("gpu-pair", "RUNNING"))
     assert sorted(parts for kernel in given for parts in kernel.items()) == [("fake-cuda-0", 6), ("fake-cuda-1", 6)]
