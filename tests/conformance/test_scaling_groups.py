@@ -43,7 +43,7 @@ def test_a_group_is_added_opened_updated_and_deleted(user: User, image: str) -> 
         assert (told["scheduler"], told["scheduler_opts"]) == ("drf", OPTIONS)
         user.must(*GROUP, "update", group, "--scheduler", "fair-share", "--scheduler-opts", "{}")
         user.must(*create, image)
-        assert "nodes or sessions belong to" in user.refused(*GROUP, "delete", group)
+        assert "belong to the scaling group" in user.refused(*GROUP, "delete", group)
         user.must("session", "destroy", "night")
     finally:
         # The client's own command does it, and fails then over its output.

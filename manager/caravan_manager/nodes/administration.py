@@ -9,7 +9,7 @@ from caravan_common.errors import ConflictError
 from caravan_manager import audit
 from caravan_manager.db.engine import Begin
 from caravan_manager.nodes import repository
-from caravan_manager.nodes.groups import Values, check_group_name, checked_group
+from caravan_manager.nodes.groups import Values, check_group_name, check_group_names, checked_group
 from caravan_manager.nodes.model import NodeNotFoundError, ScalingGroup, ScalingGroupNotFoundError
 from caravan_manager.people.model import Principal
 
@@ -53,7 +53,10 @@ class NodesAdministration:
             await audit.record(tx, principal, "scaling-group.change", "scaling-group", name, values)
 
     async def delete_scaling_group(self, principal: Principal, name: str) -> None:
-        """Delete a scaling group. Only for superadmins. Raises ConflictError while nodes or sessions belong to it."""
+        """Delete a scaling group and the presets that are its own. Only for superadmins.
+
+        Raises ConflictError while nodes or sessions belong to it, also ended ones.
+        """
         principal.must_be_superadmin()
         try:
             async with self._begin() as tx:
@@ -61,12 +64,13 @@ class NodesAdministration:
                     raise ScalingGroupNotFoundError(f"there is no scaling group {name}")
                 await audit.record(tx, principal, "scaling-group.delete", "scaling-group", name, {})
         except IntegrityError as err:
-            raise ConflictError(f"nodes or sessions belong to the scaling group {name}; deactivate it instead") from err
+            message = f"nodes or sessions, ended ones too, belong to the scaling group {name}; deactivate it instead"
+            raise ConflictError(message) from err
 
     async def open_to_domain(self, principal: Principal, domain: str, groups: Sequence[str]) -> None:
         """Let a domain use scaling groups. Only for superadmins. Raises ScalingGroupNotFoundError."""
         principal.must_be_superadmin()
-        facts: dict[str, object] = {"scaling_groups": list(groups)}
+        facts: dict[str, object] = {"scaling_groups": list(check_group_names(groups))}
         try:
             async with self._begin() as tx:
                 await repository.open_to_domain(tx, domain, groups)
@@ -77,7 +81,7 @@ class NodesAdministration:
     async def close_to_domain(self, principal: Principal, domain: str, groups: Sequence[str] | None = None) -> None:
         """Take scaling groups, or all, from a domain; its sessions there go on. Only for superadmins."""
         principal.must_be_superadmin()
-        facts: dict[str, object] = {"scaling_groups": None if groups is None else list(groups)}
+        facts: dict[str, object] = {"scaling_groups": None if groups is None else list(check_group_names(groups))}
         async with self._begin() as tx:
             if not await repository.close_to_domain(tx, domain, groups) and groups is not None:
                 raise ScalingGroupNotFoundError(f"the domain {domain} may use none of {', '.join(groups)}")

@@ -1,12 +1,15 @@
 """What a superadmin may write into a scaling group: each value is checked before it is kept. Pure."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError
 
 LONGEST_NAME = 64
 LONGEST_TEXT = 1024
+MOST_NAMES = 1000
+LARGEST_OBJECT = 65536
 Values = dict[str, object]
 """Columns of a scaling group and what they are to hold."""
 
@@ -16,6 +19,13 @@ def check_group_name(name: str) -> str:
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_NAME or "," in name:
         raise InvalidParametersError(f"{name[:LONGEST_NAME]!r} cannot be the name of a scaling group")
     return name
+
+
+def check_group_names(names: Sequence[str]) -> Sequence[str]:
+    """Return names of scaling groups that are to be opened or closed. Raises InvalidParametersError."""
+    if not 0 < len(names) <= MOST_NAMES:
+        raise InvalidParametersError(f"name from 1 to {MOST_NAMES} scaling groups")
+    return names
 
 
 def checked_group(given: Mapping[str, object]) -> Values:
@@ -35,7 +45,7 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not _is_kept(value):
         raise InvalidParametersError(f"{name} is a text of at most {LONGEST_TEXT} characters")
     return value
 
@@ -49,7 +59,18 @@ def _word(name: str, value: object) -> str:
 def _object(name: str, value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidParametersError(f"{name} is an object in JSON")
+    try:
+        written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (ValueError, RecursionError) as err:
+        raise InvalidParametersError(f"{name} has numbers that JSON does not know, or is nested too deeply") from err
+    if len(written) > LARGEST_OBJECT or "\\u0000" in written or not _is_kept(written):
+        raise InvalidParametersError(f"{name} is JSON of at most {LARGEST_OBJECT} characters, without NUL")
     return cast("dict[str, object]", value)
+
+
+def _is_kept(text: str) -> bool:
+    """Whether PostgreSQL keeps a text: it has no NUL, and no half of a character."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {

@@ -174,7 +174,12 @@ async def list_models(tx: Transaction) -> frozenset[str]:
 
 
 async def list_scaling_groups(
-    tx: Transaction, *, name: str | None = None, domain: str | None = None, is_active: bool | None = None
+    tx: Transaction,
+    *,
+    name: str | None = None,
+    domain: str | None = None,
+    is_active: bool | None = None,
+    only_public: bool = False,
 ) -> list[ScalingGroup]:
     """Return scaling groups by name: all, or those that a domain may use."""
     wanted = select(scaling_groups).order_by(scaling_groups.c.name).limit(1000)
@@ -187,6 +192,8 @@ async def list_scaling_groups(
         wanted = wanted.where(scaling_groups.c.name.in_(allowed))
     if is_active is not None:
         wanted = wanted.where(scaling_groups.c.is_active == is_active)
+    if only_public:
+        wanted = wanted.where(scaling_groups.c.is_public)
     return [_scaling_group(row) for row in await tx.execute(wanted)]
 
 

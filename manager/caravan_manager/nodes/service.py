@@ -75,13 +75,17 @@ class NodesService:
     async def scaling_groups(
         self, principal: Principal, *, name: str | None = None, is_active: bool | None = None
     ) -> list[ScalingGroup]:
-        """Return all scaling groups for a superadmin, for others those of their domain."""
+        """Return all scaling groups for a superadmin, for others those of their domain; private ones for admins."""
         domain = None if principal.is_superadmin else principal.domain_name
+        public = not principal.is_admin
         async with self._begin() as tx:
-            return await repository.list_scaling_groups(tx, name=name, domain=domain, is_active=is_active)
+            return await repository.list_scaling_groups(
+                tx, name=name, domain=domain, is_active=is_active, only_public=public
+            )
 
     async def usable_scaling_groups(self, principal: Principal) -> list[ScalingGroup]:
         """Return the active scaling groups of the caller's domain; only administrators see private ones."""
         async with self._begin() as tx:
-            found = await repository.list_scaling_groups(tx, domain=principal.domain_name, is_active=True)
-        return [group for group in found if group.is_public or principal.is_admin]
+            return await repository.list_scaling_groups(
+                tx, domain=principal.domain_name, is_active=True, only_public=not principal.is_admin
+            )

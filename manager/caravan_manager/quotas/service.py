@@ -86,9 +86,8 @@ class QuotasService:
         """
         async with self._begin() as tx:
             project_id = await _project(tx, principal, project)
-            groups = [
-                group.name for group in await list_scaling_groups(tx, domain=principal.domain_name, is_active=True)
-            ]
+            usable = await list_scaling_groups(tx, domain=principal.domain_name, is_active=True, only_public=True)
+            groups = [group.name for group in usable]
             if scaling_group is not None and scaling_group not in groups:
                 raise InvalidParametersError("Unknown scaling group", scaling_group=scaling_group)
             quotas = [

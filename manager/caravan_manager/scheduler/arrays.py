@@ -23,13 +23,14 @@ class Want(NamedTuple):
 
     ``need`` are its amounts of the countable slots, which have the first columns; ``wishes`` one WISH for each slot of
     devices, and ``parts`` the parts of all wishes one after the other, in millionths. ``allowed`` says by a model's
-    number whether it will do.
+    number whether it will do. ``device`` is what one has that nobody uses.
     """
 
     need: Ints
     wishes: Records
     parts: Ints
     allowed: Mask
+    device: int
 
 
 class Worth(NamedTuple):

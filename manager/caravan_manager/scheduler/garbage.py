@@ -10,6 +10,7 @@ from threading import Lock
 
 _lock = Lock()
 _paused = 0
+_was_on = True
 
 
 @contextmanager
@@ -29,10 +30,12 @@ def settle() -> None:
 
 
 def _pause(by: int) -> None:
-    global _paused  # noqa: PLW0603 - as the collector is, there is one of it in a process
+    global _paused, _was_on  # noqa: PLW0603 - as the collector is, there is one of them in a process
     with _lock:
+        if not _paused:
+            _was_on = gc.isenabled()
         _paused += by
         if _paused:
             gc.disable()
-        else:
+        elif _was_on:
             gc.enable()

@@ -1,7 +1,8 @@
-"""The planner's innermost loops, as machine code: what a demand leaves of nodes, and what nodes are worth. Pure.
+"""The planner's innermost loops, as machine code: what a demand leaves of nodes, and what nodes are worth.
 
-Numba compiles them when they are first called, and keeps what it made beside this file or in the user's cache. They
-take whole arrays and return new ones; who calls them imports this module only then, because Numba takes a second.
+Numba compiles them when they are first called, and keeps what it made beside this file or in the user's cache until
+this file changes: so they know no constants of other modules. Nothing checks the bounds of arrays here. Who calls them
+imports this module only then, because Numba takes a second.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from caravan_manager.scheduler.arrays import Floats, Ints, Mask, Want, Worth
-from caravan_manager.scheduler.demand import WHOLE
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -37,8 +37,9 @@ def left_beside(table: Ints, model: Ints, grain: Ints, rows: Ints, want: Want) -
     for place, row in enumerate(rows):
         left[place] = table[row]
         counts = left[place, : len(want.need)]
+        has_counts = np.all(counts >= want.need)
         counts -= want.need
-        fits[place] = np.all(counts >= 0) and _gives(left[place], model[row], grain[row], want)
+        fits[place] = has_counts and _gives(left[place], model[row], grain[row], want)
     return fits, left
 
 
@@ -52,7 +53,7 @@ def _gives(free: Ints, model: Ints, grain: Ints, want: Want) -> bool:
             if place < 0:
                 return False
             free[place] -= part
-        if not _gives_whole(free, model, wish, want.allowed):
+        if not _gives_whole(free, model, wish, want):
             return False
         first += wish["parts"]
     return True
@@ -70,10 +71,10 @@ def _tightest(free: Ints, model: Ints, grain: Ints, wish: Any, part: int, allowe
 
 
 @_compiled
-def _gives_whole(free: Ints, model: Ints, wish: Any, allowed: Mask) -> bool:
+def _gives_whole(free: Ints, model: Ints, wish: Any, want: Want) -> bool:
     missing = wish["whole"]
     for place in range(wish["first"], wish["last"] + 1):
-        if missing and free[place] == WHOLE and allowed[model[place]]:
+        if missing and free[place] == want.device and want.allowed[model[place]]:
             free[place] = 0
             missing -= 1
     return bool(missing == 0)

@@ -254,7 +254,7 @@ class Ledger:
         places = [(wish, self.devices[wish.slot].columns) for wish in demand.devices]
         wishes = [(columns.start, columns.stop - 1, wish.whole, len(wish.parts)) for wish, columns in places]
         parts = [part for wish in demand.devices for part in wish.parts]
-        return Want(need, np.array(wishes, WISH), np.array(parts, np.int64), self.allowed(demand.models))
+        return Want(need, np.array(wishes, WISH), np.array(parts, np.int64), self.allowed(demand.models), WHOLE)
 
     def allowed(self, models: frozenset[str]) -> Mask:
         """Say by its number whether a model is one of these; none means any."""
@@ -304,7 +304,10 @@ def _padded(rows: Sequence[list[int]], none: int) -> Ints:
 def _tightest(part: int, free: Sequence[int], grains: Sequence[int]) -> int:
     """Return the device with the least left of those that can give a part, the first one of equals."""
     able = [left if left >= part and part % grain == 0 else MOST for left, grain in zip(free, grains, strict=True)]
-    return able.index(min(able))
+    least = min(able)
+    if least == MOST:
+        raise ValueError(f"no device has {part} millionths left")
+    return able.index(least)
 
 
 def _whole_devices(free: Sequence[int], numa: Sequence[int], count: int) -> list[int]:

@@ -3,8 +3,9 @@
 Who reads it for a pass goes on with the default of what cannot be read; who writes it is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from typing import TypeVar, cast
 
 from caravan_common.errors import InvalidParametersError
@@ -24,19 +25,29 @@ WEIGHTS = "fair_share_weights"
 WEIGHED = ("domains", "projects", "users")
 DEFAULT_HALF_LIFE = timedelta(days=7)
 
+HEAVIEST = 1_000_000
+"""The largest weight."""
+RULES = ("enabled", "preemptible_priority", "order", "mode", "preemption_min_runtime", "victim_scope")
+TYPES = tuple(kind.value for kind in SessionType)
+
 Options = Mapping[str, object]
 Value = TypeVar("Value")
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def group_view(name: str, scheduler: str, options: Options) -> tuple[GroupView, list[str]]:
-    """Return a scaling group's rules, and what of its options cannot be read: that has its default."""
+    """Return a scaling group's rules, and what of its options cannot be read.
+
+    That has its default; of preemption no rule holds where one cannot be read: nobody is ended by half of the rules.
+    """
     problems: list[str] = []
+    rules = _read(PREEMPTION, _rules, options, problems) if _is_preemption_enabled(options) else None
     view = GroupView(
         name,
         scheduler,
         selector=str(options.get(SELECTOR) or DEFAULT_SELECTOR),
-        pending_timeout=_read(_pending_timeout, options, problems),
-        preemption=_read(_preemption, options, problems),
+        pending_timeout=_read(PENDING_TIMEOUT, _pending_timeout, options, problems),
+        preemption=rules,
         options=dict(options),
     )
     return view, problems
@@ -44,76 +55,119 @@ def group_view(name: str, scheduler: str, options: Options) -> tuple[GroupView, 
 
 def check_options(scheduler: str, options: Options, plugins: Plugins) -> None:
     """Raise InvalidParametersError for options that cannot be read, and for a plugin that is not installed here."""
-    view, problems = group_view("", scheduler, options)
-    for parse in (half_life, _weights, _session_types):
-        _read(parse, options, problems)
+    problems: list[str] = []
+    checks: dict[str, Callable[[Options], object]] = {
+        PENDING_TIMEOUT: _pending_timeout,
+        HALF_LIFE: half_life,
+        WEIGHTS: _weights,
+        SESSION_TYPES: _session_types,
+        PREEMPTION: _checked_rules,
+    }
+    for name, parse in checks.items():
+        _read(name, parse, options, problems)
     if scheduler not in plugins.sequencers:
-        problems.append(f"there is no scheduler {scheduler!r}; there are {', '.join(sorted(plugins.sequencers))}")
-    if view.selector not in plugins.selectors:
-        known = ", ".join(sorted(plugins.selectors))
-        problems.append(f"there is no {SELECTOR} {view.selector!r}; there are {known}")
+        problems.append(f"scheduler: {_not_among(scheduler, sorted(plugins.sequencers))}")
+    if (selector := str(options.get(SELECTOR) or DEFAULT_SELECTOR)) not in plugins.selectors:
+        problems.append(f"{SELECTOR}: {_not_among(selector, sorted(plugins.selectors))}")
     if problems:
         raise InvalidParametersError("; ".join(problems))
 
 
-def _read(parse: Callable[[Options], Value], options: Options, problems: list[str]) -> Value | None:
+def half_life(options: Options) -> timedelta:
+    """Return the half-life of `fair-share`. Raises InvalidParametersError."""
+    written = _duration(options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())
+    return written if written > timedelta() else DEFAULT_HALF_LIFE
+
+
+def _read(name: str, parse: Callable[[Options], Value], options: Options, problems: list[str]) -> Value | None:
     try:
         return parse(options)
     except (InvalidParametersError, ValueError) as err:
-        problems.append(str(err))
+        problems.append(f"{name}: {err}")
     return None
-
-
-def half_life(options: Options) -> timedelta:
-    """Return the half-life of `fair-share`. Raises InvalidParametersError."""
-    written = parse_duration(options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())
-    return written if written > timedelta() else DEFAULT_HALF_LIFE
 
 
 def _pending_timeout(options: Options) -> timedelta | None:
     """Return how long sessions may wait; None for ever."""
-    limit = parse_duration(options.get(PENDING_TIMEOUT) or 0)
+    limit = _duration(options.get(PENDING_TIMEOUT) or 0)
     return limit if limit > timedelta() else None
 
 
-def _preemption(options: Options) -> PreemptionRules | None:
-    """Return the rules of preemption; None unless they are enabled."""
-    given = _object(PREEMPTION, options.get(PREEMPTION))
-    rules = PreemptionRules(
-        preemptible_priority=int(str(given.get("preemptible_priority", 5))),
-        order=PreemptionOrder(str(given.get("order", PreemptionOrder.LEAST_WORK))),
-        mode=PreemptionMode(str(given.get("mode", PreemptionMode.TERMINATE))),
-        min_runtime=parse_duration(given.get("preemption_min_runtime") or 0),
-        scope=VictimScope(str(given.get("victim_scope", VictimScope.USER))),
+def _is_preemption_enabled(options: Options) -> bool:
+    written = options.get(PREEMPTION)
+    return isinstance(written, dict) and cast("dict[str, object]", written).get("enabled") is True
+
+
+def _rules(options: Options) -> PreemptionRules:
+    given = _object(options.get(PREEMPTION))
+    priority = given.get("preemptible_priority", 5)
+    if isinstance(priority, bool) or not str(priority).isdecimal():
+        raise ValueError(f"preemptible_priority is a whole number, not {_cut(priority)}")
+    return PreemptionRules(
+        preemptible_priority=int(str(priority)),
+        order=_one_of(PreemptionOrder, "order", given.get("order", PreemptionOrder.LEAST_WORK)),
+        mode=_one_of(PreemptionMode, "mode", given.get("mode", PreemptionMode.TERMINATE)),
+        min_runtime=_duration(given.get("preemption_min_runtime") or 0),
+        scope=_one_of(VictimScope, "victim_scope", given.get("victim_scope", VictimScope.USER)),
     )
-    return rules if given.get("enabled") is True else None
+
+
+def _checked_rules(options: Options) -> None:
+    """Raise ValueError for rules that cannot be, also where they are not enabled, and for others than there are."""
+    given = _object(options.get(PREEMPTION))
+    if unknown := sorted(given.keys() - set(RULES)):
+        raise ValueError(_not_among(unknown[0], RULES))
+    if not isinstance(given.get("enabled", False), bool):
+        raise ValueError("enabled is true or false")  # noqa: TRY004 - it is an operator's value, not a program's
+    _rules(options)
 
 
 def _session_types(options: Options) -> None:
     """Raise ValueError for types of sessions that there are not."""
-    written = options.get(SESSION_TYPES, [])
-    if not isinstance(written, list):
-        raise ValueError(f"{SESSION_TYPES} is a list")  # noqa: TRY004 - it is an operator's value, not a program's
-    known = [kind.value.lower() for kind in SessionType]
-    for kind in cast("list[object]", written):
-        if kind not in known:
-            raise ValueError(f"{SESSION_TYPES}: there is no type {kind!r}; there are {', '.join(known)}")
+    written = options.get(SESSION_TYPES)
+    if written is not None and not isinstance(written, list):
+        raise ValueError("it is a list")
+    for kind in cast("list[object]", written or []):
+        if kind not in TYPES:
+            raise ValueError(_not_among(kind, TYPES))
 
 
 def _weights(options: Options) -> None:
     """Raise ValueError for weights that `fair-share` would leave out."""
-    given = _object(WEIGHTS, options.get(WEIGHTS))
-    if unknown := given.keys() - set(WEIGHED):
-        raise ValueError(f"{WEIGHTS} are of {', '.join(WEIGHED)}, not of {min(unknown)!r}")
-    for level, weights in given.items():
-        for name, weight in _object(f"{WEIGHTS}.{level}", weights).items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-                raise ValueError(f"{WEIGHTS}: the weight of {name!r} is a number above 0")
+    given = _object(options.get(WEIGHTS))
+    if unknown := sorted(given.keys() - set(WEIGHED)):
+        raise ValueError(_not_among(unknown[0], WEIGHED))
+    for weights in given.values():
+        for name, weight in _object(weights).items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= HEAVIEST:
+                raise ValueError(f"the weight of {_cut(name)} is a number above 0, at most {HEAVIEST:,}")
 
 
-def _object(name: str, value: object) -> dict[str, object]:
+def _duration(written: object) -> timedelta:
+    """Read a duration of operators: none of theirs is negative."""
+    if (read := parse_duration(written)) < timedelta():
+        raise ValueError(f"{_cut(written)} is negative")
+    return read
+
+
+def _one_of(kind: type[Word], name: str, value: object) -> Word:
+    words = [str(word) for word in kind]
+    if value not in words:
+        raise ValueError(f"{name}: {_not_among(value, words)}")
+    return kind(value)
+
+
+def _object(value: object) -> dict[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is an object in JSON")  # noqa: TRY004 - as above
+        raise ValueError("it is an object in JSON")  # noqa: TRY004 - as above
     return cast("dict[str, object]", value)
+
+
+def _not_among(value: object, known: Iterable[str]) -> str:
+    return f"there is no {_cut(value)}; there are {', '.join(known)}"
+
+
+def _cut(value: object) -> str:
+    return repr(value if isinstance(value, int | float) else str(value)[:100])

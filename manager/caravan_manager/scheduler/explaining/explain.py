@@ -144,7 +144,8 @@ def _estimate(
     kept = next((reserved for reserved in decided.reserved if reserved.session == session.id), None)
     there = [s for s in snapshot.placed if kept is not None and any(k.node in kept.nodes for k in s.kernels)]
     there.sort(key=lambda s: (s.ends_at is not None, s.ends_at or s.placed_at, s.id))
-    if ended := _ended_for(session, decided, there):
+    has_promise = session.first_until is not None and snapshot.taken_at < session.first_until
+    if ended := _ended_for(session, decided, there if has_promise else ()):
         return Estimate(earliest, None, Basis.MADE, ended[:NAMED_ENDS])
     waits_for = tuple(s.id for s in there)[:NAMED_ENDS]
     if kept is not None and kept.starts_at is None:
@@ -160,9 +161,7 @@ def _estimate(
 def _ended_for(session: PendingSession, decided: Plan, there: Sequence[PlacedSession]) -> tuple[UUID, ...]:
     """Return the sessions that are ended for this one: those that the next pass chooses, and those that end already."""
     chosen = [one.victim for one in decided.preemptions if one.session == session.id]
-    if session.first_until is not None:
-        chosen += [one.id for one in there if one.is_ending]
-    return tuple(chosen)
+    return (*chosen, *(one.id for one in there if one.is_ending))
 
 
 def _start_by_limits(snapshot: Snapshot, session: UUID, decided: Plan, steps: Trials) -> datetime | None:

@@ -97,6 +97,17 @@ async def test_domains_use_what_is_opened_to_them(door: Door, admin: Principal, 
         missing = await mutate(door, admin, document, domain="default", **given)
         assert missing["msg"] == "there is no domain default, or one of the groups is not there"
     assert await names_for(door, user) == [], "all of them or none"
+    for document in (OPEN_SOME, CLOSE_SOME):
+        for names in ([], [None], ["g"] * 1001):
+            answer = await mutate(door, admin, document, domain="default", names=names)
+            assert answer == {"ok": False, "msg": "name from 1 to 1000 scaling groups"}
+
+
+async def test_private_groups_are_shown_to_administrators(door: Door, admin: Principal, user: Principal) -> None:
+    assert await names_for(door, user) == ["default"]
+    assert await mutate(door, admin, MODIFY, name="default", input={"is_public": False}) == DONE
+    assert await names_for(door, user) == []
+    assert "default" in await names_for(door, admin)
 
 
 async def test_a_node_is_closed_and_moved(door: Door, admin: Principal, begin: Begin) -> None:
@@ -116,7 +127,7 @@ async def test_a_node_is_closed_and_moved(door: Door, admin: Principal, begin: B
     assert await mutate(door, admin, CHANGE_NODE, id="n0", input={}) == {"ok": False, "msg": "there is no agent n0"}
     assert await mutate(door, admin, DELETE, name="large") == {
         "ok": False,
-        "msg": "nodes or sessions belong to the scaling group large; deactivate it instead",
+        "msg": "nodes or sessions, ended ones too, belong to the scaling group large; deactivate it instead",
     }
 
 
@@ -147,11 +158,15 @@ async def test_nobody_but_a_superadmin_writes(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"scheduler": "quickest"}, "there is no scheduler 'quickest'; there are drf, fair-share, fifo, lifo"),
+        ({"scheduler": "quickest"}, "scheduler: there is no 'quickest'; there are drf, fair-share, fifo, lifo"),
         ({"scheduler": ""}, "scheduler is a word"),
         ({"scheduler_opts": "[]"}, "scheduler_opts is an object in JSON"),
         ({"scheduler_opts": '{"pending_timeout": "soon"}'}, "'soon' is not a duration"),
-        ({"scheduler_opts": '{"preemption": {"enabled": true, "order": "x"}}'}, "'x' is not a valid PreemptionOrder"),
+        ({"scheduler_opts": '{"preemption": {"enabled": true, "order": "x"}}'}, "order: there is no 'x'"),
+        ({"scheduler_opts": '{"x": NaN}'}, "numbers that JSON does not know"),
+        ({"scheduler_opts": '{"x": "\\u0000"}'}, "without NUL"),
+        ({"driver_opts": json.dumps({"x": "y" * 70_000})}, "driver_opts is JSON of at most 65536 characters"),
+        ({"driver_opts": json.dumps({"\ud800": 1})}, "driver_opts is JSON of at most"),
         ({"driver_opts": "7"}, "driver_opts is an object in JSON"),
         ({"description": "x" * 1025}, "description is a text of at most 1024 characters"),
         ({"wsproxy_api_token": "secret"}, "wsproxy_api_token: secrets are kept in Vault"),
@@ -172,7 +187,7 @@ async def test_values_that_cannot_be_are_refused_and_nothing_is_written(
 async def test_options_must_go_with_the_scheduler_that_is_kept(door: Door, admin: Principal) -> None:
     await mutate(door, admin, CREATE, name="large", input=GIVEN)
     bad = await mutate(door, admin, MODIFY, name="large", input={"scheduler": "quickest"})
-    assert "there is no scheduler 'quickest'" in bad["msg"]
+    assert "there is no 'quickest'" in bad["msg"]
     kept = await group(door, admin, "large")
     assert kept is not None
     assert (kept["scheduler"], kept["scheduler_opts"]) == ("drf", OPTIONS)

@@ -327,3 +327,6 @@ def test_who_others_are_ended_for_is_told_which() -> None:
     promised = replace(urgent, first_until=NOW + timedelta(minutes=2))
     then = explain(replace(snapshot, pending=(promised,), placed=ending), urgent.id, find_plugins()).estimate
     assert (then.basis, [one.int for one in then.waits_for]) == (Basis.MADE, [8])
+    over = replace(urgent, first_until=NOW - timedelta(minutes=2))
+    waits = explain(replace(snapshot, pending=(over,), placed=ending), urgent.id, find_plugins()).estimate
+    assert waits.basis is not Basis.MADE

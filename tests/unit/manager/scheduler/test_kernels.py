@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.manager.scheduler.made import GIB, node, slots
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.nodes.model import Device
-from caravan_manager.scheduler import warm
+from caravan_manager.scheduler import kernels, warm
 from caravan_manager.scheduler.demand import WHOLE, Demand, demand_of
 from caravan_manager.scheduler.ledger import Ledger
 from caravan_manager.scheduler.selectors.packed import EVEN, Packed
@@ -127,6 +128,46 @@ def test_fits_and_losses_are_as_the_rules_say(
         before = {"cpu": int(view.capacity["cpu"] * WHOLE), "mem": int(view.capacity["mem"])}
         whole = [WHOLE if device.healthy else -1 for device in view.devices]
         assert loss == worth(view, before, whole, typical) - worth(view, *left, typical)
+
+
+@settings(max_examples=100)
+@given(nodes=clusters(), wanted=st.lists(st.tuples(wishes, some_models), min_size=1, max_size=8))
+def test_what_is_picked_is_what_was_looked_at(nodes: list[NodeView], wanted: list[tuple[Wish, frozenset[str]]]) -> None:
+    """Node by node filled: the devices that a demand is given leave what the look at it said, and what is remembered
+    of a node's worth is forgotten when it changes.
+    """
+    ledger = Ledger.of(nodes)
+    rows = np.arange(len(nodes))
+    demands = [demand_of(wish, ledger.devices.keys(), models) for wish, models in wanted]
+    room = Room(ledger, ledger.copy(), tuple((demand, 1) for demand in demands))
+    remembering = Packed(room)
+    for demand in demands:
+        fits, beside = ledger.look(demand, rows)
+        fitting = rows[fits]
+        lost = remembering.scores(demand, fitting, beside[fits])
+        assert lost.tolist() == Packed(room).scores(demand, fitting, beside[fits]).tolist()
+        if not len(fitting):
+            continue
+        row = int(fitting[lost.argmin()])
+        ledger.move(demand, row, ledger.pick(demand, row), -1)
+        assert ledger.table[row, : len(ledger.slots)].tolist() == beside[row, : len(ledger.slots)].tolist()
+        for of_slot in ledger.devices.values():
+            left = sorted(ledger.table[row, of_slot.columns].tolist())
+            assert left == sorted(beside[row, of_slot.columns].tolist())
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        ([], []),
+        ([math.inf, math.inf], []),
+        ([3.0, 1.0, 2.0, 1.0], [11, 13]),
+        ([math.inf, 0.0, -0.0], [11, 12]),
+        ([-math.inf, 0.0, -math.inf], [10, 12]),
+    ],
+)
+def test_the_rows_with_the_lowest_score_are_found_in_order(scores: list[float], found: list[int]) -> None:
+    assert kernels.lowest(np.array(scores), np.arange(10, 10 + len(scores))).tolist() == found
 
 
 def test_what_is_spare_is_a_sum_of_shares_of_the_largest_node() -> None:

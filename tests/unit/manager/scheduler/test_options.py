@@ -46,21 +46,37 @@ def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"agent_selection_strategy": "best"}, "there is no agent_selection_strategy 'best'; there are concentrated"),
-        ({"allowed_session_types": "batch"}, "allowed_session_types is a list"),
-        ({"allowed_session_types": ["batsch"]}, "there is no type 'batsch'; there are interactive, batch"),
-        ({"allowed_session_types": [["batch"]]}, "there is no type ['batch']"),
-        ({"pending_timeout": "soon"}, "'soon' is not a duration"),
-        ({"fair_share_half_life": "a while"}, "'a while' is not a duration"),
-        ({"fair_share_weights": [1]}, "fair_share_weights is an object"),
-        ({"fair_share_weights": {"people": {}}}, "fair_share_weights are of domains, projects, users, not of 'people'"),
+        ({"agent_selection_strategy": "best"}, "agent_selection_strategy: there is no 'best'; there are concentrated"),
+        ({"allowed_session_types": "batch"}, "allowed_session_types: it is a list"),
+        (
+            {"allowed_session_types": ["batsch"]},
+            "types: there is no 'batsch'; there are interactive, batch",
+        ),
+        ({"allowed_session_types": [["batch"]]}, "allowed_session_types: there is no"),
+        ({"pending_timeout": "soon"}, "pending_timeout: 'soon' is not a duration"),
+        ({"pending_timeout": "-1h"}, "pending_timeout: '-1h' is negative"),
+        ({"fair_share_half_life": "a while"}, "fair_share_half_life: 'a while' is not a duration"),
+        ({"fair_share_weights": [1]}, "fair_share_weights: it is an object"),
+        ({"fair_share_weights": {"people": {}}}, "there is no 'people'; there are domains, projects, users"),
         ({"fair_share_weights": {"users": {"a": 0}}}, "the weight of 'a' is a number above 0"),
+        ({"fair_share_weights": {"users": {"a": 10**400}}}, "the weight of 'a' is a number above 0, at most 1,000,000"),
         ({"fair_share_weights": {"users": {"a": True}}}, "the weight of 'a' is a number above 0"),
-        ({"preemption": True}, "preemption is an object"),
-        ({"preemption": {"enabled": True, "order": "random"}}, "'random' is not a valid PreemptionOrder"),
-        ({"preemption": {"enabled": False, "victim_scope": "all"}}, "'all' is not a valid VictimScope"),
-        ({"preemption": {"enabled": True, "preemptible_priority": "low"}}, "invalid literal"),
-        ({"preemption": {"enabled": True, "preemption_min_runtime": "x"}}, "'x' is not a duration"),
+        ({"preemption": True}, "preemption: it is an object"),
+        (
+            {"preemption": {"enabled": True, "order": "random"}},
+            "order: there is no 'random'; there are least_work",
+        ),
+        (
+            {"preemption": {"enabled": False, "victim_scope": "all"}},
+            "preemption: victim_scope: there is no 'all'",
+        ),
+        (
+            {"preemption": {"enabled": True, "preemptible_priority": "low"}},
+            "is a whole number, not 'low'",
+        ),
+        ({"preemption": {"enabled": True, "preemption_min_runtime": "x"}}, "preemption: 'x' is not a duration"),
+        ({"preemption": {"enabled": "yes"}}, "enabled is true or false"),
+        ({"preemption": {"preemptable_priority": 3}}, "there is no 'preemptable_priority'; there are enabled"),
     ],
 )
 def test_what_cannot_be_read_is_refused_when_it_is_written_and_left_out_of_a_pass(
@@ -77,4 +93,4 @@ def test_a_scheduler_that_is_not_installed_is_refused_and_all_problems_are_told(
     with pytest.raises(InvalidParametersError) as refused:
         check_options("quickest", {"pending_timeout": "soon"}, find_plugins())
     assert "'soon' is not a duration" in str(refused.value)
-    assert "there is no scheduler 'quickest'; there are drf, fair-share, fifo, lifo" in str(refused.value)
+    assert "scheduler: there is no 'quickest'; there are drf, fair-share, fifo, lifo" in str(refused.value)
