@@ -133,8 +133,7 @@ class _Pass:
         first: list[PendingSession] = []
         others: list[PendingSession] = []
         for session in band:
-            has_promise = session.first_until is not None and self._snapshot.taken_at < session.first_until
-            (first if has_promise else others).append(session)
+            (first if session.goes_first(self._snapshot.taken_at) else others).append(session)
         return sorted(first, key=lambda s: s.sequence), others
 
     def _turn(self, session: PendingSession, room: GroupPass, now: defaultdict[UUID, dict[str, float]]) -> bool:

@@ -83,6 +83,10 @@ class PendingSession:
         """Return the session without designated nodes."""
         return replace(self, nodes=frozenset(), kernels=tuple(replace(kernel, node=None) for kernel in self.kernels))
 
+    def goes_first(self, at: datetime) -> bool:
+        """Whether sessions were ended for it, so recently that it goes before others of its priority."""
+        return self.first_until is not None and at < self.first_until
+
     def latest_end(self, at: datetime, start: timedelta = timedelta()) -> datetime | None:
         """Return when it ends at the latest if it is placed then and takes so long to start; None without a limit."""
         return None if self.time_limit is None else at + start + self.time_limit

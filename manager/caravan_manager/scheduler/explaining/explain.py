@@ -144,8 +144,7 @@ def _estimate(
     kept = next((reserved for reserved in decided.reserved if reserved.session == session.id), None)
     there = [s for s in snapshot.placed if kept is not None and any(k.node in kept.nodes for k in s.kernels)]
     there.sort(key=lambda s: (s.ends_at is not None, s.ends_at or s.placed_at, s.id))
-    has_promise = session.first_until is not None and snapshot.taken_at < session.first_until
-    if ended := _ended_for(session, decided, there if has_promise else ()):
+    if ended := _ended_for(session, decided, there if session.goes_first(snapshot.taken_at) else ()):
         return Estimate(earliest, None, Basis.MADE, ended[:NAMED_ENDS])
     waits_for = tuple(s.id for s in there)[:NAMED_ENDS]
     if kept is not None and kept.starts_at is None:

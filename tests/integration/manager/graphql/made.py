@@ -39,6 +39,8 @@ MOUNT = SessionMount(
     permission="rw",
 )
 Answer = dict[str, Any]
+DONE = {"ok": True, "msg": "success"}
+"""What a mutation answers that did what it was to do."""
 Client = TestClient[web.Request, web.Application]
 
 
@@ -88,6 +90,12 @@ class Door:
     async def post(self, path: str, caller: Principal, body: Answer) -> aiohttp.ClientResponse:
         self.callers[caller.access_key] = caller
         return await self.client.post(path, json=body, headers={"X-Caller": caller.access_key})
+
+
+async def mutate(door: Door, caller: Principal, document: str, **variables: object) -> dict[str, Any]:
+    """Send a mutation and return what its only field answers."""
+    (answer,) = (await door.data(caller, document, **variables)).values()
+    return dict(answer)
 
 
 async def add_person(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from tests.integration.manager.graphql.made import Door
+from tests.integration.manager.graphql.made import DONE, Door, mutate
 
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import audit_log
@@ -32,13 +32,6 @@ GIVEN: dict[str, Any] = {
     "max_pending_session_count": None,
     "max_pending_session_resource_slots": None,
 }
-DONE = {"ok": True, "msg": "success"}
-
-
-async def mutate(door: Door, caller: Principal, document: str, **variables: object) -> dict[str, Any]:
-    """Send a mutation and return what its only field answers."""
-    (answer,) = (await door.data(caller, document, **variables)).values()
-    return dict(answer)
 
 
 async def policy(door: Door, admin: Principal, name: str) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from tests.integration.manager.graphql.made import Door, add_node
-from tests.integration.manager.graphql.test_policies import DONE, mutate
+from tests.integration.manager.graphql.made import DONE, Door, add_node, mutate
 
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import audit_log, nodes, scaling_groups_of_domains
