@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError
+from caravan_manager.names import is_name
 
 LONGEST_NAME = 64
 LONGEST_TEXT = 1024
@@ -16,7 +17,7 @@ Values = dict[str, object]
 
 def check_group_name(name: str) -> str:
     """Return the name of a new scaling group. Raises InvalidParametersError."""
-    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_NAME or "," in name:
+    if not is_name(name, LONGEST_NAME) or "," in name:
         raise InvalidParametersError(f"{name[:LONGEST_NAME]!r} cannot be the name of a scaling group")
     return name
 

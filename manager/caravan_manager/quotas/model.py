@@ -10,6 +10,7 @@ from uuid import UUID
 from caravan_common.errors import InvalidParametersError, QuotaExceededError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionType
+from caravan_manager.names import is_name
 
 
 class HolderKind(StrEnum):
@@ -128,7 +129,7 @@ class SlotLimit:
 def _limit_of_model(name: str, amount: object) -> Decimal:
     """Read a limit for one model. Raises InvalidParametersError."""
     slot, _, model = name.partition(BY_MODEL)
-    if not model.isprintable() or model != model.strip() or not 0 < len(model) <= LONGEST_MODEL:
+    if not is_name(model, LONGEST_MODEL):
         raise InvalidParametersError(f"{name!r} names no model of accelerators behind {BY_MODEL}")
     return ResourceSlots.parse({slot: amount})[slot]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError, NotFoundError
+from caravan_manager.names import is_name
 from caravan_manager.quotas.model import SlotLimit
 from caravan_manager.vfolders.model import HostRight
 
@@ -24,7 +25,7 @@ class PolicyNotFoundError(NotFoundError):
 
 def check_policy_name(name: str) -> str:
     """Return the name of a new policy. Raises InvalidParametersError."""
-    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_NAME:
+    if not is_name(name, LONGEST_NAME):
         raise InvalidParametersError(f"{name[:LONGEST_NAME]!r} cannot be the name of a policy")
     return name
 
