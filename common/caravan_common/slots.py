@@ -3,6 +3,7 @@
 import re
 from collections.abc import ItemsView, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -46,10 +47,11 @@ def _amount(name: str, value: object) -> Decimal:
 class ResourceSlots(Mapping[str, Decimal]):
     """An immutable map of slot name to exact amount; a name that is absent counts as zero in arithmetic."""
 
-    __slots__ = ("_amounts", "_hash")
+    __slots__ = ("_amounts", "_floats", "_hash")
 
     def __init__(self, amounts: Mapping[str, Decimal] | None = None) -> None:
         self._amounts = dict(amounts or {})
+        self._floats: Mapping[str, float] | None = None
         self._hash: int | None = None
 
     @classmethod
@@ -59,6 +61,11 @@ class ResourceSlots(Mapping[str, Decimal]):
             if not _SLOT_NAME.match(name):
                 raise InvalidParametersError(f"{name!r} is not a name of a resource slot")
         return cls({name: _amount(name, value) for name, value in raw.items()})
+
+    @staticmethod
+    def stored(raw: Mapping[str, str]) -> "ResourceSlots":
+        """Read what :meth:`to_json` wrote. Equal amounts are one object, as a rule: requests have few shapes."""
+        return _stored(tuple(raw.items()))
 
     def to_json(self) -> dict[str, str]:
         """Return amounts as plain decimal strings, as the protocol and the database hold them."""
@@ -90,6 +97,13 @@ class ResourceSlots(Mapping[str, Decimal]):
         """Return names and amounts; the mapping's own way takes ten times as long."""
         return self._amounts.items()
 
+    @property
+    def floats(self) -> Mapping[str, float]:
+        """The amounts as floats, for what needs no exact ones."""
+        if self._floats is None:
+            self._floats = {name: float(amount) for name, amount in self._amounts.items()}
+        return self._floats
+
     def __add__(self, other: "ResourceSlots") -> "ResourceSlots":
         total = dict(self._amounts)
         for name, amount in other.items():
@@ -107,8 +121,13 @@ class ResourceSlots(Mapping[str, Decimal]):
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash(frozenset(self._amounts.items()))
+            self._hash = hash(frozenset(self.floats.items()))  # equal amounts are equal floats, and these hash faster
         return self._hash
 
     def __repr__(self) -> str:
         return f"ResourceSlots({self.to_json()})"
+
+
+@lru_cache(maxsize=4096)
+def _stored(amounts: tuple[tuple[str, str], ...]) -> ResourceSlots:
+    return ResourceSlots.parse(dict(amounts))

@@ -49,7 +49,7 @@ def _node(row: AnyRow) -> Node:
         architecture=row.architecture,
         version=row.version,
         url=row.url,
-        slots=ResourceSlots.parse(row.slots),
+        slots=ResourceSlots.stored(row.slots),
         devices=tuple(Device(**{name: raw[name] for name in DEVICE_FIELDS if name in raw}) for raw in row.devices),
         images=frozenset(row.images),
         volumes=frozenset(row.volumes),

@@ -18,18 +18,35 @@ TYPICAL = np.dtype([("piece", "i8"), ("amount", "f8"), ("weight", "f8")])
 """A typical demand: which pieces it wants, how much of them in all, and how much it counts."""
 
 
+class Fixed(NamedTuple):
+    """What never changes of the devices, [rows, columns] as the ledger's table.
+
+    ``model`` is the number of a device's model, ``grain`` what its parts are multiples of, in millionths, and ``numa``
+    its NUMA node, -1 for none.
+    """
+
+    model: Ints
+    grain: Ints
+    numa: Ints
+
+    def part(self, rows: Ints) -> "Fixed":
+        """Return some rows."""
+        return Fixed(self.model[rows], self.grain[rows], self.numa[rows])
+
+
 class Want(NamedTuple):
     """A demand in the columns of a ledger.
 
     ``need`` are its amounts of the countable slots, which have the first columns; ``wishes`` one WISH for each slot of
     devices, and ``parts`` the parts of all wishes one after the other, in millionths. ``allowed`` says by a model's
-    number whether it will do. ``device`` is what one has that nobody uses.
+    number whether it will do. ``picks`` is how many devices it takes, ``device`` what one has that nobody uses.
     """
 
     need: Ints
     wishes: Records
     parts: Ints
     allowed: Mask
+    picks: int
     device: int
 
 

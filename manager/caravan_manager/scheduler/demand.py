@@ -31,6 +31,11 @@ class DeviceDemand:
     parts: tuple[int, ...] = ()
 
     @property
+    def count(self) -> int:
+        """How many devices it takes, one for each part if none are shared."""
+        return self.whole + len(self.parts)
+
+    @property
     def amount(self) -> int:
         """All of it, in millionths of a device."""
         return self.whole * WHOLE + sum(self.parts)
@@ -69,6 +74,12 @@ def units(slot: str, amount: Decimal) -> int:
     return min(ceil(exact), MOST)
 
 
+@lru_cache(maxsize=4096)
+def units_of(slots: ResourceSlots) -> tuple[tuple[str, int], ...]:
+    """Return each slot and its amount as a whole number."""
+    return tuple((slot, units(slot, amount)) for slot, amount in slots.items())
+
+
 @lru_cache(maxsize=1024)
 def amount_of(slot: str, number: int) -> Decimal:
     """Return what a whole number of a slot is as an amount: 300,000 is 0.3, but of memory it is as many bytes."""
@@ -83,8 +94,7 @@ def demand_of(
     whole: Counter[str] = Counter()
     parts: defaultdict[str, list[int]] = defaultdict(list)
     for slots in kernels:
-        for slot, amount in slots.items():
-            wanted = units(slot, amount)
+        for slot, wanted in units_of(slots):
             if slot not in device_slots:
                 counts[slot] += wanted
                 continue

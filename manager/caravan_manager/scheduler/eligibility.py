@@ -53,7 +53,7 @@ class Eligibility:
             return Reason(Obstacle.LARGER_THAN_ANY_NODE, some_of([self._nodes[row].name for row in numbers(hosts)]))
         names, apart = avoided
         others = large[[self._nodes[row].name not in names for row in numbers(large)]] if names else large
-        return Eligible(demand, others if len(others) >= apart else large)
+        return Eligible(demand, others if len(others) >= apart else large, len(self._nodes))
 
     def _host(self, architecture: str, designated: frozenset[str], volumes: frozenset[str]) -> Ints | Reason:
         """Return the nodes that would do whatever they offer, one rule after the other."""

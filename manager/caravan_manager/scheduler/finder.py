@@ -5,17 +5,18 @@ something since it was last asked for are made anew: a decision costs as much as
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
 from caravan_manager.scheduler.arrays import Floats, Ints
 from caravan_manager.scheduler.demand import Demand
-from caravan_manager.scheduler.ledger import Ledger, numbers
-from caravan_manager.scheduler.selectors.selector import Selector
+from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.selectors.selector import Searching, Selector
 
 REMEMBERED_SHAPES = 256
 NOWHERE = np.inf
+NEVER = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,16 +25,20 @@ class Eligible:
 
     demand: Demand
     rows: Ints
-    places: dict[int, int] = field(init=False)
-    """The place of each row among ``rows``."""
+    nodes: InitVar[int]
+    """How many rows the ledger has."""
+    places: Ints = field(init=False)
+    """The place among ``rows`` of each row of the ledger, -1 for none."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "places", {row: place for place, row in enumerate(numbers(self.rows))})
+    def __post_init__(self, nodes: int) -> None:
+        places = np.full(nodes, -1)
+        places[self.rows] = np.arange(len(self.rows))
+        object.__setattr__(self, "places", places)
 
 
 @dataclass(slots=True)
 class _Known:
-    """The scores of a shape's rows; ``read`` is how many of the ledger's changes are in them."""
+    """The scores of a shape's rows; ``read`` is how many of the ledger's changes are in them, NEVER at first."""
 
     scores: Floats
     read: int
@@ -45,19 +50,45 @@ class Finder:
     def __init__(self, left: Ledger, selector: Selector) -> None:
         self._left = left
         self._selector = selector
+        self._searching = selector if isinstance(selector, Searching) else None
         self._known: OrderedDict[Eligible, _Known] = OrderedDict()
 
     def find(self, eligible: Eligible) -> int | None:
         """Return the best row, or None when the demand fits nowhere now."""
-        from caravan_manager.scheduler.kernels import lowest  # noqa: PLC0415 - see there
+        known = self._remembered(eligible)
+        if self._searching is not None:
+            changed, places = self._changed(known, eligible), eligible.places
+            row = self._searching.best(eligible.demand, eligible.rows, changed, places, known.scores)
+            return None if row < 0 else row
+        while known.read < len(self._left.changes):  # a selector that hands over says that all rows changed
+            self._rescore(known, eligible, self._changed(known, eligible))
+        lowest = known.scores.min(initial=NOWHERE)
+        if lowest == NOWHERE:
+            return None
+        return self._of_equals(eligible.demand, eligible.rows[known.scores == lowest])
 
-        rows = lowest(self._up_to_date(eligible), eligible.rows)
-        if len(rows) < 2:
-            return int(rows[0]) if len(rows) else None
-        return self._of_equals(eligible.demand, rows)
+    def _remembered(self, eligible: Eligible) -> _Known:
+        known = self._known.get(eligible)
+        if known is not None:
+            self._known.move_to_end(eligible)
+            return known
+        known = self._known[eligible] = _Known(np.full(len(eligible.rows), NOWHERE), NEVER)
+        if len(self._known) > REMEMBERED_SHAPES:
+            self._known.popitem(last=False)
+        return known
+
+    def _changed(self, known: _Known, eligible: Eligible) -> Ints:
+        """Return the rows of which the scores are out of date, some of them perhaps often, and take them for known."""
+        changes, read = self._left.changes, known.read
+        known.read = len(changes)
+        if read == NEVER or known.read - read > len(eligible.rows):
+            return eligible.rows
+        return np.array(changes[read:], np.int64)
 
     def _of_equals(self, demand: Demand, rows: Ints) -> int:
         """Return the first of the rows that no other one is better than, column by column."""
+        if len(rows) == 1:
+            return int(rows[0])
         ties = self._selector.ties(demand, rows)
         if ties.ndim == 1:
             return int(rows[ties.argmin()])
@@ -69,37 +100,11 @@ class Finder:
             left = left[values == values.min()]
         return int(rows[left[0]])
 
-    def _up_to_date(self, eligible: Eligible) -> Floats:
-        changes = self._left.changes
-        known = self._known.get(eligible)
-        if known is None:
-            read = len(changes)
-            known = self._known[eligible] = _Known(self._scores(eligible.demand, eligible.rows), read)
-            if len(self._known) > REMEMBERED_SHAPES:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(eligible)
-        while known.read < len(changes):  # a selector that hands over while it is asked says that all rows changed
-            read = len(changes)
-            self._refresh(known, eligible, changes[known.read :])
-            known.read = read
-        return known.scores
-
-    def _refresh(self, known: _Known, eligible: Eligible, changed: list[int]) -> None:
-        if len(changed) > len(eligible.rows):
-            known.scores = self._scores(eligible.demand, eligible.rows)
-            return
-        rows = [row for row in set(changed) if row in eligible.places]
-        if rows:
-            places = [eligible.places[row] for row in rows]
-            known.scores[places] = self._scores(eligible.demand, np.array(rows))
-
-    def _scores(self, demand: Demand, rows: Ints) -> Floats:
-        fits, beside = self._left.look(demand, rows)
-        fitting = np.count_nonzero(fits)
-        if fitting == len(rows):
-            return self._selector.scores(demand, rows, beside)
+    def _rescore(self, known: _Known, eligible: Eligible, changed: Ints) -> None:
+        rows = np.unique(changed)
+        rows = rows[eligible.places[rows] >= 0]
         scores = np.full(len(rows), NOWHERE)
-        if fitting:
-            scores[fits] = self._selector.scores(demand, rows.compress(fits), beside.compress(fits, axis=0))
-        return scores
+        fits, beside = self._left.look(eligible.demand, rows)
+        if fits.any():
+            scores[fits] = self._selector.scores(eligible.demand, rows.compress(fits), beside.compress(fits, axis=0))
+        known.scores[eligible.places[rows]] = scores

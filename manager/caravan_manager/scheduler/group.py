@@ -12,9 +12,9 @@ from caravan_manager.scheduler.demand import amount_of, demand_of
 from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
 from caravan_manager.scheduler.futures import Futures, expected_ends
-from caravan_manager.scheduler.ledger import Ledger
+from caravan_manager.scheduler.ledger import Ledger, Taken
 from caravan_manager.scheduler.preemption import Wish, choose_victims
-from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation, Taken
+from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation
 from caravan_manager.scheduler.seats import seats_of
 from caravan_manager.scheduler.selectors.first_fit import FirstFit
 from caravan_manager.scheduler.selectors.selector import MakeSelector, Room
@@ -86,9 +86,9 @@ class GroupPass:
         parts = self._parts(session)
         if isinstance(parts, Reason):
             return parts
-        shape = tuple(eligible for _, eligible in parts)
-        if shape in self._full:  # what is left only becomes less in a pass
-            return self._full[shape]
+        shape = tuple([eligible for _, eligible in parts])
+        if (full := self._full.get(shape)) is not None:  # what is left only becomes less in a pass
+            return full
         ends_at = session.latest_end(self._now, LONGEST_START)
         taken = self._take(self._keeper, self._finder, parts, ends_at)
         if taken is not None:
@@ -166,10 +166,9 @@ class GroupPass:
         self, keeper: Keeper, finder: Finder, eligible: Eligible, ends_at: datetime | None, is_first: bool
     ) -> Taken | None:
         """Return the best node that nothing is kept of; for a session that ends also one that is kept for later."""
-        demand = eligible.demand
         row = finder.find(eligible)
         if row is not None:
-            return Taken(demand, row, keeper.open.pick(demand, row))
+            return keeper.open.pick(eligible.demand, row)
         if ends_at is None or not keeper.reservations:
             return None
         key = (eligible, keeper.binding(ends_at))
@@ -261,7 +260,7 @@ class GroupPass:
         left = self._keeper.now.copy()
         for kept in self._keeper.reservations:
             for part in kept.taken:
-                left.move(part.demand, part.row, part.picks, -1)
+                left.take(part.row, part.amounts)
         return left
 
     def _seek(self, ledger: Ledger, parts: Sequence[_Part]) -> list[Taken] | None:

@@ -1,20 +1,36 @@
 """The planner's innermost loops, as machine code: what a demand leaves of nodes, and what nodes are worth.
 
 Numba compiles them when they are first called, and keeps what it made beside this file or in the user's cache until
-this file changes: so they know no constants of other modules. Nothing checks the bounds of arrays here. Who calls them
-imports this module only then, because Numba takes a second.
+this file or ``arrays.py`` changes: so they know no constants of other modules. Nothing checks the bounds of arrays
+here. Who calls them imports this module only then, because Numba takes a second.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numba import njit
+from numba.core import config
 
-from caravan_manager.scheduler.arrays import Floats, Ints, Mask, Want, Worth
+from caravan_manager.scheduler.arrays import Fixed, Floats, Ints, Mask, Want, Worth
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+
+
+def _cache_folder() -> Path:
+    """Return a folder for what is made of these very sources.
+
+    What was made of others need not even be readable: it names types that may not be there any more.
+    """
+    here = Path(__file__)
+    sources = here.read_bytes() + here.with_name("arrays.py").read_bytes()
+    return here.parent / "__pycache__" / f"kernels-{sha256(sources).hexdigest()[:16]}"
+
+
+config.__dict__["CACHE_DIR"] = str(_cache_folder())  # where it can't be written, Numba looks for another one
 
 
 def _compiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -27,20 +43,33 @@ def _compiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 @_compiled
-def left_beside(table: Ints, model: Ints, grain: Ints, rows: Ints, want: Want) -> tuple[Mask, Ints]:
-    """Say on which rows all of a demand can be had, and what these have left beside it.
+def fitting(table: Ints, fixed: Fixed, rows: Ints, want: Want) -> Mask:
+    """Say on which rows all of a demand can be had. ``table`` and ``fixed`` are the ledger's, [rows, columns]."""
+    fits = np.empty(len(rows), np.bool_)
+    left = np.empty(table.shape[1], np.int64)
+    for place, row in enumerate(rows):
+        fits[place] = _take(table, fixed, row, want, left)
+    return fits
 
-    ``table``, ``model`` and ``grain`` are the ledger's, [rows, columns].
-    """
+
+@_compiled
+def left_beside(table: Ints, fixed: Fixed, rows: Ints, want: Want) -> tuple[Mask, Ints]:
+    """Say on which rows all of a demand can be had, and what these have left beside it: [rows, columns]."""
     fits = np.empty(len(rows), np.bool_)
     left = np.empty((len(rows), table.shape[1]), np.int64)
     for place, row in enumerate(rows):
-        left[place] = table[row]
-        counts = left[place, : len(want.need)]
-        has_counts = np.all(counts >= want.need)
-        counts -= want.need
-        fits[place] = has_counts and _gives(left[place], model[row], grain[row], want)
+        fits[place] = _take(table, fixed, row, want, left[place])
     return fits, left
+
+
+@_compiled
+def _take(table: Ints, fixed: Fixed, row: int, want: Want, left: Ints) -> bool:
+    """Say whether a row has all of a demand, and write what it has ``left`` beside it."""
+    left[:] = table[row]
+    counts = left[: len(want.need)]
+    has_counts = np.all(counts >= want.need)
+    counts -= want.need
+    return bool(has_counts and _gives(left, fixed.model[row], fixed.grain[row], want))
 
 
 @_compiled
@@ -81,19 +110,94 @@ def _gives_whole(free: Ints, model: Ints, wish: Any, want: Want) -> bool:
 
 
 @_compiled
-def losses(table: Ints, model: Ints, rows: Ints, beside: Ints, now: Floats, is_known: Mask, worth: Worth) -> Floats:
-    """Return how much less the rows are worth that have left what is ``beside``, [rows, columns].
+def pick(table: Ints, fixed: Fixed, row: int, want: Want, picked: Ints, amounts: Ints) -> bool:
+    """Write which devices of a row a demand gets, and how much it takes of each column of the table.
 
-    ``now`` is what each row of the table is worth where it ``is_known``; else it is worked out, and known from then on.
+    ``picked``, [want.picks, 2], are the columns of the devices, and how much is taken of each. A part goes to the
+    device that has the least left beside it. Returns whether the devices are to be had there.
     """
+    free, model, grain, numa = table[row].copy(), fixed.model[row], fixed.grain[row], fixed.numa[row]
+    free[: len(want.need)] -= want.need
+    count = first = 0
+    for wish in want.wishes:
+        for part in want.parts[first : first + wish["parts"]]:
+            place = _tightest(free, model, grain, wish, part, want.allowed)
+            if place < 0:
+                return False
+            free[place] -= part
+            picked[count] = place, part
+            count += 1
+        first += wish["parts"]
+        if not _pick_whole(free, model, numa, wish, want, picked[count:]):
+            return False
+        count += wish["whole"]
+    amounts[:] = table[row] - free
+    return True
+
+
+@_compiled
+def _pick_whole(free: Ints, model: Ints, numa: Ints, wish: Any, want: Want, picked: Ints) -> bool:
+    """Pick whole devices, from as few NUMA nodes as possible: from the one with the fewest of those that have enough.
+
+    Where none has, first from the one with the most.
+    """
+    count, missing = 0, wish["whole"]
+    while missing:
+        best, most = -1, 0
+        for place in range(wish["first"], wish["last"] + 1):
+            there = _whole_from(free, model, numa, place, wish, want)
+            if (there > most) if most < missing else (missing <= there < most):
+                best, most = place, there
+        if best < 0:
+            return False
+        for place in range(best, wish["last"] + 1):
+            if missing and numa[place] == numa[best] and _is_whole(free, model, place, want):
+                free[place] = 0
+                picked[count] = place, want.device
+                count += 1
+                missing -= 1
+    return True
+
+
+@_compiled
+def _whole_from(free: Ints, model: Ints, numa: Ints, first: int, wish: Any, want: Want) -> int:
+    """Return how many whole devices are free on a NUMA node, of which this is the first; 0 where it is not."""
+    there = 0
+    for place in range(wish["first"], wish["last"] + 1):
+        if numa[place] == numa[first] and _is_whole(free, model, place, want):
+            if place < first:
+                return 0
+            there += 1
+    return there if _is_whole(free, model, first, want) else 0
+
+
+@_compiled
+def _is_whole(free: Ints, model: Ints, place: int, want: Want) -> bool:
+    return bool(free[place] == want.device and want.allowed[model[place]])
+
+
+@_compiled
+def losses(
+    table: Ints, fixed: Fixed, rows: Ints, places: Ints, want: Want, scores: Floats, now: Floats, is_known: Mask,
+    worth: Worth,
+) -> None:  # fmt: skip
+    """Write how much less rows are worth beside a demand: infinitely much less where it is not to be had.
+
+    ``places`` says where the score of each row of the table belongs, -1 for nowhere. ``now`` is what each is worth
+    where it ``is_known``; else it is worked out, and known from then on.
+    """
+    left = np.empty(table.shape[1], np.int64)
     usable = np.empty(len(worth.pieces))
-    lost = np.empty(len(rows))
-    for place, row in enumerate(rows):
-        if not is_known[row]:
-            now[row] = _worth(table[row], model[row], usable, worth)
-            is_known[row] = True
-        lost[place] = now[row] - _worth(beside[place], model[row], usable, worth)
-    return lost
+    for row in rows:
+        if places[row] < 0:
+            continue
+        lost = np.inf
+        if _take(table, fixed, row, want, left):
+            if not is_known[row]:
+                now[row] = _worth(table[row], fixed.model[row], usable, worth)
+                is_known[row] = True
+            lost = now[row] - _worth(left, fixed.model[row], usable, worth)
+        scores[places[row]] = lost
 
 
 @_compiled
@@ -114,22 +218,17 @@ def _worth(left: Ints, model: Ints, usable: Floats, worth: Worth) -> float:
 
 
 @_compiled
-def lowest(scores: Floats, rows: Ints) -> Ints:
-    """Return the rows with the lowest score, in order; none where all are infinite."""
-    best = np.inf
-    count = 0
+def best(scores: Floats, rows: Ints, left: Ints, parts: Ints, largest: Floats) -> int:
+    """Return the row with the lowest score, of equals the first that has least to spare; -1 where all are infinite."""
+    lowest_score = np.inf
     for score in scores:
-        if score < best:
-            best = score
-            count = 0
-        if score == best and best < np.inf:
-            count += 1
-    found = np.empty(count, np.int64)
-    count = 0
+        lowest_score = min(score, lowest_score)
+    found, least = -1, np.inf
     for place, score in enumerate(scores):
-        if score == best and best < np.inf:
-            found[count] = rows[place]
-            count += 1
+        if score == lowest_score and score < np.inf:
+            spared = _spare(left[rows[place]], parts, largest)
+            if found < 0 or spared < least:
+                found, least = rows[place], spared
     return found
 
 
@@ -139,11 +238,18 @@ def spare(left: Ints, rows: Ints, parts: Ints, largest: Floats) -> Floats:
 
     ``parts`` are the first and the last column of each slot.
     """
-    found = np.zeros(len(rows))
+    found = np.empty(len(rows))
     for place, row in enumerate(rows):
-        for slot in range(len(parts)):
-            of_slot = 0
-            for column in range(parts[slot, 0], parts[slot, 1] + 1):
-                of_slot += max(left[row, column], 0)
-            found[place] += of_slot / largest[slot]
+        found[place] = _spare(left[row], parts, largest)
     return found
+
+
+@_compiled
+def _spare(left: Ints, parts: Ints, largest: Floats) -> float:
+    total = 0.0
+    for slot in range(len(parts)):
+        of_slot = 0
+        for column in range(parts[slot, 0], parts[slot, 1] + 1):
+            of_slot += max(left[column], 0)
+        total += of_slot / largest[slot]
+    return total

@@ -14,7 +14,7 @@ from uuid import UUID
 from caravan_manager.scheduler.accounts import Accounts
 from caravan_manager.scheduler.garbage import no_collection
 from caravan_manager.scheduler.group import GroupPass
-from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer
+from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer, is_own
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, DEFAULT_SEQUENCER, Plugins
 from caravan_manager.scheduler.selectors.selector import MakeSelector
 from caravan_manager.scheduler.sequencers.sequencer import Past, Sequencer, Turns, Usage, add_up, capacity_of
@@ -163,7 +163,10 @@ class _Pass:
         chosen, default = self._plugins.selectors.get(group.selector), self._plugins.selectors[DEFAULT_SELECTOR]
         if chosen is None:
             self.troubles.append(Trouble(group.selector, "there is no such selector"))
-        return lambda room: GuardedSelector(group.selector, chosen or default, default, room, self.troubles.append)
+        make = chosen or default
+        if is_own(make):
+            return make
+        return lambda room: GuardedSelector(group.selector, make, default, room, self.troubles.append)
 
     def _sequencer(self, group: GroupView) -> Sequencer:
         chosen, default = self._plugins.sequencers.get(group.sequencer), self._plugins.sequencers[DEFAULT_SEQUENCER]

@@ -4,16 +4,16 @@ A session that does not fit reserves the nodes on which it can start first, and 
 these nodes too: if they end before that moment, or if there is room for them beside the session that waits.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
 
-from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.arrays import Ints
 from caravan_manager.scheduler.finder import Eligible
-from caravan_manager.scheduler.ledger import Ledger, Pick
+from caravan_manager.scheduler.ledger import Ledger, Taken
 
 FIRST_ROW = np.array([0])
 DEPTH = 4
@@ -24,15 +24,6 @@ SHORT = timedelta(minutes=30)
 Those that end so soon may use what is kept for it. They put it off once at most: when the last one of unknown end is
 gone, it is known when the room is free, and nobody passes any more.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one part of a session takes: of which row, and of which devices there."""
-
-    demand: Demand
-    row: int
-    picks: tuple[Pick, ...]
 
 
 @dataclass(slots=True)
@@ -81,14 +72,14 @@ class Keeper:
         self._used_before.append(int(self.now.last_used[taken.row]))
         for ledger in self._ledgers():
             ledger.mark_used(taken.row)
-        self._move(taken, ends_at, -1)
+        self._change(taken, ends_at, Ledger.take)
 
     def give_back(self, taken: Taken, ends_at: datetime | None) -> None:
         """Undo the last :meth:`take`."""
         used = self._used_before.pop()
         for ledger in self._ledgers():
             ledger.last_used[taken.row] = used
-        self._move(taken, ends_at, 1)
+        self._change(taken, ends_at, Ledger.give_back)
 
     def reserve(self, reservation: Reservation) -> None:
         """Keep room from now on."""
@@ -111,8 +102,8 @@ class Keeper:
             return
         for row in self._kept_rows():
             until = self.row_until(row, ends_at)
-            if row in eligible.places and until.fits(eligible.demand, FIRST_ROW).all():
-                yield Taken(eligible.demand, row, until.pick(eligible.demand, 0))
+            if eligible.places[row] >= 0 and until.fits(eligible.demand, FIRST_ROW).all():
+                yield until.pick(eligible.demand, 0)._replace(row=row)
 
     def binding(self, ends_at: datetime | None) -> tuple[int, ...]:
         """Return which reservations bind a session that ends then."""
@@ -128,12 +119,12 @@ class Keeper:
     def _ledgers(self) -> tuple[Ledger, ...]:
         return (self.now,) if self.open is self.now else (self.now, self.open)
 
-    def _move(self, taken: Taken, ends_at: datetime | None, sign: int) -> None:
-        self.now.move(taken.demand, taken.row, taken.picks, sign)
+    def _change(self, taken: Taken, ends_at: datetime | None, change: Callable[[Ledger, int, Ints], None]) -> None:
+        change(self.now, taken.row, taken.amounts)
         for reservation in self.reservations:
             row = reservation.rows.get(taken.row)
             if row is not None and reservation.binds(ends_at):
-                reservation.then.move(taken.demand, row, taken.picks, sign)
+                change(reservation.then, row, taken.amounts)
         if self.reservations:
             self._reopen([taken.row])
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from caravan_manager.scheduler.demand import WHOLE, amount_of, units
-from caravan_manager.scheduler.ledger import Ledger, Pick
-from caravan_manager.scheduler.reservations import Taken
+from caravan_manager.scheduler.ledger import Ledger, Pick, Taken
 from caravan_manager.sessions.model import HeldDevice, Seat
 from caravan_manager.sessions.queue import KernelRequest
 

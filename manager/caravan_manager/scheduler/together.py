@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from caravan_manager.scheduler.finder import Eligible
-from caravan_manager.scheduler.ledger import numbers
-from caravan_manager.scheduler.reservations import Keeper, Taken
+from caravan_manager.scheduler.ledger import Taken, numbers
+from caravan_manager.scheduler.reservations import Keeper
 
 MOST_TRIES = 64
 """For one gang."""
@@ -68,4 +68,4 @@ class _Search:
         for row in numbers(eligible.rows[ledger.fits(eligible.demand, eligible.rows)]):
             if (state := ledger.state_of(row)) not in seen:
                 seen.add(state)
-                yield Taken(eligible.demand, row, ledger.pick(eligible.demand, row))
+                yield ledger.pick(eligible.demand, row)

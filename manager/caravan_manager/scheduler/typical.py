@@ -25,13 +25,11 @@ def typical_demands(
     The last placed and the first waiting sessions are looked at. Where these are few, as many made-up demands of a
     quarter to eight devices are added, with 8 cpu and 32 GiB for each.
     """
-    wishes: Counter[ResourceSlots] = Counter()
-    for slots in chain(_latest(placed), (k.slots for s in islice(pending, LOOKED_AT) for k in s.kernels)):
-        if not slots.keys().isdisjoint(device_slots):
-            wishes[slots] += 1
+    waiting = (kernel.slots for session in islice(pending, LOOKED_AT) for kernel in session.kernels)
     demands: Counter[Demand] = Counter()
-    for slots, count in wishes.items():
-        demands[demand_of([slots], device_slots)] += count
+    for slots, count in Counter(chain(_latest(placed), waiting)).items():
+        if not slots.keys().isdisjoint(device_slots):
+            demands[demand_of([slots], device_slots)] += count
     for slot in device_slots:
         if sum(count for demand, count in demands.items() if slot in demand.slots) < ENOUGH:
             demands.update(_made_up(slot))

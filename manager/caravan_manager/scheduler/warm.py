@@ -34,10 +34,14 @@ async def warm_up() -> None:
         log.info("scheduler.warmed_up", seconds=round(time.monotonic() - began, 3))
 
 
-def decide() -> int | None:
-    """Find one of two equal nodes for a session: that takes each kernel."""
+def decide() -> tuple[str, str]:
+    """Find one of two equal nodes for a session, and its device there: that takes each kernel. Returns their names."""
     device = Device("0", "gpu", "any", shares=1)
     nodes = [NodeView(name, "", "", schedulable=True, capacity=SLOTS, devices=(device,)) for name in ("a", "b")]
     demand = demand_of([SLOTS], {"gpu"})
     ledger = Ledger.of(nodes)
-    return Finder(ledger, Packed(Room(ledger, ledger, ((demand, 1),)))).find(Eligible(demand, np.arange(len(nodes))))
+    able = Eligible(demand, np.flatnonzero(ledger.fits(demand, np.arange(len(nodes)))), len(nodes))
+    row = Finder(ledger, Packed(Room(ledger, ledger, ((demand, 1),)))).find(able)
+    if row is None:
+        raise AssertionError("no room for a device in an empty node")
+    return ledger.names[row], ledger.device_id(row, ledger.pick(demand, row).picks[0])

@@ -77,7 +77,8 @@ class PendingSession:
 
     def nodes_for(self, kernels: Iterable[KernelRequest]) -> frozenset[str]:
         """Return the nodes that are designated for some of the kernels; none means any."""
-        return frozenset(kernel.node for kernel in kernels if kernel.node is not None) or self.nodes
+        designated = [kernel.node for kernel in kernels if kernel.node is not None]
+        return frozenset(designated) if designated else self.nodes
 
     def anywhere(self) -> "PendingSession":
         """Return the session without designated nodes."""

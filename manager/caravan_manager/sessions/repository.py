@@ -117,7 +117,7 @@ def _kernel(row: AnyRow) -> Kernel:
         session_id=row.session_id,
         cluster_role=row.cluster_role,
         cluster_idx=row.cluster_idx,
-        slots=ResourceSlots.parse(row.slots),
+        slots=ResourceSlots.stored(row.slots),
         status=SessionStatus(row.status),
         status_changed=row.status_changed,
         created_at=row.created_at,
@@ -145,7 +145,7 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
         registry=row.registry,
         architecture=row.architecture,
         cluster_mode=ClusterMode(row.cluster_mode),
-        requested_slots=ResourceSlots.parse(row.requested_slots),
+        requested_slots=ResourceSlots.stored(row.requested_slots),
         resource_opts=row.resource_opts,
         environ=row.environ,
         mounts=tuple(SessionMount.from_json(mount) for mount in row.mounts),
@@ -511,7 +511,7 @@ async def occupied_by_node(tx: Transaction) -> dict[str, ResourceSlots]:
     )
     taken: dict[str, ResourceSlots] = {}
     for row in await tx.execute(wanted):
-        taken[row.node] = taken.get(row.node, ResourceSlots()) + ResourceSlots.parse(row.slots)
+        taken[row.node] = taken.get(row.node, ResourceSlots()) + ResourceSlots.stored(row.slots)
     return taken
 
 
@@ -540,7 +540,7 @@ async def list_holdings(tx: Transaction) -> list[Holding]:
             node=row.node,
             tenant=Tenant(row.access_key, row.user_id, row.project_id, row.domain_name),
             type=SessionType(row.type),
-            slots=ResourceSlots.parse(row.slots),
+            slots=ResourceSlots.stored(row.slots),
         )
         for row in await tx.execute(wanted.group_by(*keys).order_by(*keys))
     ]
@@ -551,7 +551,7 @@ async def sum_pending(tx: Transaction, access_key: str) -> tuple[int, ResourceSl
     wanted = select(sessions.c.requested_slots).where(
         sessions.c.access_key == access_key, sessions.c.status == SessionStatus.PENDING.value
     )
-    waiting = [ResourceSlots.parse(slots) for slots in (await tx.scalars(wanted)).all()]
+    waiting = [ResourceSlots.stored(slots) for slots in (await tx.scalars(wanted)).all()]
     return len(waiting), sum(waiting, ResourceSlots())
 
 

@@ -272,7 +272,7 @@ def _queued(row: AnyRow) -> QueuedSession:
         cluster_mode=ClusterMode(row.cluster_mode),
         tenant=_tenant(row),
         kernels=kernel_requests(
-            [(UUID(id_), ResourceSlots.parse(slots)) for id_, slots in row.members or ()], row.designated
+            [(UUID(id_), ResourceSlots.stored(slots)) for id_, slots in row.members or ()], row.designated
         ),
         pending_since=row.status_changed,
         volumes=frozenset(volume_of(host) for host in row.hosts),
@@ -297,7 +297,7 @@ def _placed(row: AnyRow) -> PlacedSession:
         tenant=_tenant(row),
         placed_at=row.scheduled_at,
         kernels=tuple(
-            PlacedKernel(node, ResourceSlots.parse(slots), tuple(HeldDevice.from_json(device) for device in devices))
+            PlacedKernel(node, ResourceSlots.stored(slots), tuple(HeldDevice.from_json(device) for device in devices))
             for node, slots, devices in row.members or ()
         ),
         ends_at=row.deadline or latest,

@@ -145,6 +145,8 @@ def _views(nodes: Nodes) -> list[NodeView]:
     ]
 
 
+@cache
 def _slots(cpu: int, mem: int, gpu: int) -> ResourceSlots:
+    """Return amounts; equal ones are one object, as they are when sessions and nodes are read."""
     amounts = {"cpu": Decimal(cpu) / MILLION, "mem": Decimal(mem)}
     return ResourceSlots(amounts | ({SLOT: Decimal(gpu) / MILLION} if gpu else {}))

@@ -46,13 +46,27 @@ class Packed:
 
     def scores(self, demand: Demand, rows: Ints, beside: Beside) -> Floats:
         """Return the loss of worth."""
+        scores, places = np.empty(len(rows)), np.full(len(self._left.names), -1)
+        places[rows] = np.arange(len(rows))
+        self._rescore(demand, rows, places, scores)
+        return scores
+
+    def best(self, demand: Demand, rows: Ints, changed: Ints, places: Ints, scores: Floats) -> int:
+        """Return the row that loses least, and of equals has least left."""
+        from caravan_manager.scheduler.kernels import best  # noqa: PLC0415 - see there
+
+        self._rescore(demand, changed, places, scores)
+        return best(scores, rows, self._left.table, self._places, self._largest)
+
+    def _rescore(self, demand: Demand, rows: Ints, places: Ints, scores: Floats) -> None:
         from caravan_manager.scheduler.kernels import losses  # noqa: PLC0415 - see there
 
-        for row in self._left.changes[self._read :]:
-            self._is_known[row] = False
-        self._read = len(self._left.changes)
         left = self._left
-        return losses(left.table, left.model, rows, beside, self._now, self._is_known, self._worth)
+        for row in left.changes[self._read :]:
+            self._is_known[row] = False
+        self._read = len(left.changes)
+        want = left.want(demand)
+        losses(left.table, left.fixed, rows, places, want, scores, self._now, self._is_known, self._worth)
 
     def ties(self, demand: Demand, rows: Ints) -> Floats:
         """Return what is left of the nodes: the sum of its parts of the largest node."""

@@ -12,7 +12,7 @@ from typing import cast
 
 from caravan_manager.quotas.model import Tenant
 from caravan_manager.scheduler.options import WEIGHED, WEIGHTS
-from caravan_manager.scheduler.sequencers.sequencer import Turns, Usage, amounts_of
+from caravan_manager.scheduler.sequencers.sequencer import Turns, Usage
 from caravan_manager.sessions.queue import PendingSession
 
 CHARGE_SECONDS = 3600.0
@@ -37,7 +37,7 @@ class FairShare:
                 continue
             session = queues[tenant].popleft()
             if (yield session):
-                had.charge(tenant, usage.dominant_share(amounts_of(session.slots)) * CHARGE_SECONDS)
+                had.charge(tenant, usage.dominant_share(session.slots.floats) * CHARGE_SECONDS)
             if queues[tenant]:
                 heapq.heapreplace(heap, (had.factors(tenant), queues[tenant][0].sequence, tenant))
             else:

@@ -2,8 +2,6 @@
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -27,15 +25,9 @@ Amounts = Mapping[str, float]
 """Amounts by slot: a share needs no exact ones."""
 
 
-@lru_cache(maxsize=4096)
-def amounts_of(slots: ResourceSlots) -> Amounts:
-    """Return amounts that shares can be made of."""
-    return MappingProxyType({slot: float(amount) for slot, amount in slots.items()})
-
-
 def add_up(total: dict[str, float], slots: ResourceSlots, sign: int = 1) -> None:
     """Add amounts to a total, or take them away (-1)."""
-    for slot, amount in amounts_of(slots).items():
+    for slot, amount in slots.floats.items():
         total[slot] = total.get(slot, 0.0) + sign * amount
 
 

@@ -3,21 +3,24 @@
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.manager.scheduler.made import GIB, node, slots
+from tests.unit.manager.scheduler.made import GIB, gpus, node, slots
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.nodes.model import Device
 from caravan_manager.scheduler import kernels, warm
-from caravan_manager.scheduler.demand import WHOLE, Demand, demand_of
+from caravan_manager.scheduler.demand import WHOLE, Demand, DeviceDemand, demand_of
+from caravan_manager.scheduler.finder import Eligible, Finder
 from caravan_manager.scheduler.ledger import Ledger
 from caravan_manager.scheduler.selectors.packed import EVEN, Packed
-from caravan_manager.scheduler.selectors.selector import Room
+from caravan_manager.scheduler.selectors.selector import Room, Selector
 from caravan_manager.scheduler.snapshot import NodeView
 
 SLOTS = ("cuda.shares", "rngd.device")
@@ -30,6 +33,7 @@ devices = st.builds(
     shares=st.sampled_from([1, 4, 10]),
     healthy=st.booleans() | st.just(True),
     id=st.just(""),
+    numa_node=st.sampled_from([None, 0, 1]),
 )
 Wish = tuple[ResourceSlots, ...]
 wishes = st.lists(
@@ -149,25 +153,97 @@ def test_what_is_picked_is_what_was_looked_at(nodes: list[NodeView], wanted: lis
         if not len(fitting):
             continue
         row = int(fitting[lost.argmin()])
-        ledger.move(demand, row, ledger.pick(demand, row), -1)
+        ledger.take(row, ledger.pick(demand, row).amounts)
         assert ledger.table[row, : len(ledger.slots)].tolist() == beside[row, : len(ledger.slots)].tolist()
         for of_slot in ledger.devices.values():
             left = sorted(ledger.table[row, of_slot.columns].tolist())
             assert left == sorted(beside[row, of_slot.columns].tolist())
 
 
+def picked(view: NodeView, wanted: DeviceDemand, models: frozenset[str]) -> list[str]:
+    """The IDs of the devices that a node which nobody uses gives for a wish."""
+    here = [device for device in view.devices if device.slot == wanted.slot]
+    free = [WHOLE if device.healthy and (not models or device.model in models) else -1 for device in here]
+    found: list[int] = []
+    for part in wanted.parts:
+        able = [i for i, left in enumerate(free) if left >= part and part % (WHOLE // here[i].shares) == 0]
+        found.append(min(able, key=lambda i: free[i]))
+        free[found[-1]] -= part
+    missing = wanted.whole
+    while missing:
+        of_numa: dict[int | None, list[int]] = {}
+        for i, left in enumerate(free):
+            if left == WHOLE:
+                of_numa.setdefault(here[i].numa_node, []).append(i)
+        enough = [places for places in of_numa.values() if len(places) >= missing]
+        places = min(enough, key=len) if enough else max(of_numa.values(), key=len)
+        for i in places[:missing]:
+            free[i] = 0
+            found.append(i)
+            missing -= 1
+    return [here[i].id for i in found]
+
+
+@settings(max_examples=200)
+@given(view=clusters().map(lambda nodes: nodes[0]), wish=wishes, models=some_models)
+def test_devices_are_picked_from_as_few_numa_nodes_as_possible(
+    view: NodeView, wish: Wish, models: frozenset[str]
+) -> None:
+    ledger = Ledger.of([view])
+    demand = demand_of(wish, ledger.devices.keys(), models)
+    if {slot for slot, _ in demand.counts} - {"cpu", "mem"} or after(view, demand) is None:
+        assert ledger.fits(demand, np.arange(1)).tolist() == [False]
+        return
+    picks = ledger.pick(demand, 0).picks
+    assert [pick.amount for pick in picks] == [
+        amount for wanted in demand.devices for amount in (*wanted.parts, *[WHOLE] * wanted.whole)
+    ]
+    expected = [id_ for wanted in demand.devices for id_ in picked(view, wanted, models)]
+    assert [ledger.device_id(0, pick) for pick in picks] == expected
+
+
+class AskedInTurn:
+    """A selector that is asked for its scores and its ties."""
+
+    def __init__(self, selector: Selector) -> None:
+        self.scores = selector.scores
+        self.ties = selector.ties
+
+
+@settings(max_examples=100)
+@given(
+    nodes=clusters(), wanted=st.lists(st.tuples(wishes, some_models), min_size=1, max_size=4), times=st.integers(1, 4)
+)
+def test_who_searches_himself_finds_what_scores_and_ties_say(
+    nodes: list[NodeView], wanted: list[tuple[Wish, frozenset[str]]], times: int
+) -> None:
+    ledger = Ledger.of(nodes)
+    demands = [demand_of(wish, ledger.devices.keys(), models) for wish, models in wanted]
+    room = Room(ledger, ledger.copy(), tuple((demand, 1) for demand in demands))
+    searching, asked = Finder(ledger, Packed(room)), Finder(ledger, AskedInTurn(Packed(room)))
+    able = [np.flatnonzero(ledger.fits(demand, np.arange(len(nodes)))) for demand in demands]
+    shapes = [Eligible(demand, rows, len(nodes)) for demand, rows in zip(demands, able, strict=True)]
+    for shape in shapes * times:
+        row = searching.find(shape)
+        assert row == asked.find(shape)
+        if row is not None:
+            ledger.take(row, ledger.pick(shape.demand, row).amounts)
+
+
 @pytest.mark.parametrize(
     ("scores", "found"),
     [
-        ([], []),
-        ([math.inf, math.inf], []),
-        ([3.0, 1.0, 2.0, 1.0], [11, 13]),
-        ([math.inf, 0.0, -0.0], [11, 12]),
-        ([-math.inf, 0.0, -math.inf], [10, 12]),
+        ([], -1),
+        ([math.inf, math.inf], -1),
+        ([3.0, 1.0, 2.0, 1.0], 3),
+        ([math.inf, 0.0, -0.0], 1),
+        ([-math.inf, 0.0, -math.inf], 2),
     ],
 )
-def test_the_rows_with_the_lowest_score_are_found_in_order(scores: list[float], found: list[int]) -> None:
-    assert kernels.lowest(np.array(scores), np.arange(10, 10 + len(scores))).tolist() == found
+def test_the_best_is_the_lowest_then_the_tightest_then_the_first(scores: list[float], found: int) -> None:
+    left = np.array([[9], [3], [3], [2]], np.int64)
+    parts, largest = np.array([[0, 0]], np.int64), np.array([1.0])
+    assert kernels.best(np.array(scores, np.float64), np.arange(len(scores)), left, parts, largest) == found
 
 
 def test_what_is_spare_is_a_sum_of_shares_of_the_largest_node() -> None:
@@ -178,7 +254,39 @@ def test_what_is_spare_is_a_sum_of_shares_of_the_largest_node() -> None:
     assert ties.tolist() == [3.0, 0.25 + 0.25 + 0.5]
 
 
+def test_devices_that_are_not_there_are_not_picked() -> None:
+    ledger = Ledger.of([node("a", 8, 8, *gpus(2))])
+    for wish in (slots(cuda_shares=3), slots(cuda_shares=0.25)):
+        with pytest.raises(ValueError, match="a has not the devices"):
+            ledger.pick(demand_of([wish], ledger.devices.keys()), 0)
+
+
+def test_more_parts_than_a_node_has_devices_are_picked_of_one() -> None:
+    ledger = Ledger.of([node("a", 8, 8, *gpus(1))])
+    demand = demand_of([slots(cuda_shares=0.1)] * 10, ledger.devices.keys())
+    assert Counter(ledger.device_id(0, pick) for pick in ledger.pick(demand, 0).picks) == {"GPU-0": 10}
+
+
+def test_what_was_compiled_of_other_sources_is_left_alone(tmp_path: Path) -> None:
+    """It may name types that are not there any more: reading it would fail."""
+    own = Path(str(kernels.__file__)).parent
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import kernels; "
+        "from numba.core import config; print(config.CACHE_DIR)"
+    )
+    folders = set[str]()
+    for added in ("", "kernels.py", "arrays.py"):
+        for name in ("kernels.py", "arrays.py"):
+            comment = "# another version\n" if name == added else ""
+            (tmp_path / name).write_text((own / name).read_text() + comment)
+        ran = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+        )
+        folders.add(ran.stdout)
+    assert len(folders) == 3
+
+
 def test_who_imports_the_planner_does_not_wait_for_the_compiler_but_a_warm_up_does() -> None:
     script = "import sys; from caravan_manager import cli; assert 'numba' not in sys.modules; print('ok')"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120).stdout == b"ok\n"
-    assert warm.decide() == 0
+    assert warm.decide() == ("a", "0")
