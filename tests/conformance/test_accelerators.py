@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -128,9 +129,9 @@ def test_a_part_that_no_gpu_can_give_is_told_and_keeps_nobody(user: User, image:
 
 
 @pytest.fixture
-def preempting(stack: Stack) -> Iterator[None]:
-    """Let sessions of high priority end the user's own of low priority, which run again later."""
-    rules = {"preemption": {"enabled": True, "mode": "reschedule"}}
+def preempting(stack: Stack, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let sessions of high priority end the user's own of low priority, which run again later; a test may add rules."""
+    rules = {"preemption": {"enabled": True, "mode": "reschedule", **getattr(request, "param", {})}}
     sql(stack, f"UPDATE scaling_groups SET scheduler_opts = '{json.dumps(rules)}'")
     yield
     sql(stack, "UPDATE scaling_groups SET scheduler_opts = '{}'")
@@ -152,6 +153,23 @@ def test_a_session_of_high_priority_takes_the_gpus_of_one_of_low_priority_which_
     again = user.until("unimportant", "RUNNING")
     assert again["session_id"] == low["session_id"]
     user.must("session", "destroy", "unimportant")
+    assert eventually(lambda: not leftovers.all())
+
+
+@pytest.mark.parametrize("preempting", [{"mode": "terminate", "preemption_grace": "1h"}], indirect=True)
+def test_the_program_of_a_session_that_gives_way_is_told_and_ends_in_its_own_time(
+    user: User, image: str, machine: Machine, preempting: None, leftovers: Leftovers
+) -> None:
+    user.needs("24.9")
+    script = "trap 'sleep 2; exit 0' TERM; while :; do sleep 1; done"
+    user.must(*create(user, image, "modest", "cuda.shares=8", command=script, priority="1"))
+    user.until("modest", "RUNNING")
+    user.must(*create(user, image, "urgent", "cuda.shares=4", priority="50"))
+    told = eventually(lambda: user.session("modest")["status_data"].get("preempted"))
+    assert told["until"] > datetime.now(UTC).isoformat()
+    user.until("urgent", "RUNNING")  # an hour before the other would have been stopped
+    assert user.until("modest", "TERMINATED")["status_info"] == "preempted"
+    user.must("session", "destroy", "urgent")
     assert eventually(lambda: not leftovers.all())
 
 

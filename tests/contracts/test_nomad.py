@@ -86,6 +86,14 @@ async def test_a_job_without_allocations_has_no_ports(nomad: Nomad) -> None:
     await nomad.stop(job["ID"])
 
 
+async def test_a_signal_to_a_job_of_which_nothing_runs_is_harmless(nomad: Nomad) -> None:
+    job = _job()
+    await nomad.register(job)
+    await nomad.signal(job["ID"], "SIGTERM")
+    await nomad.signal(job_id(uuid4()), "SIGTERM")
+    await nomad.stop(job["ID"])
+
+
 @pytest.mark.stack
 def test_the_golden_skeleton_is_what_nomad_makes_of_the_hcl(stack: Stack) -> None:
     hcl = REPOSITORY / "jobs/session/session.nomad.hcl"

@@ -18,6 +18,7 @@ class FakeNomad:
     registered: list[Job] = field(default_factory=list)
     allocations: dict[str, list[AllocationEnded]] = field(default_factory=dict)
     restarted: list[tuple[str, str]] = field(default_factory=list)
+    signalled: list[tuple[str, str]] = field(default_factory=list)
     silent: bool = False
     refusal: str | None = None
 
@@ -37,6 +38,11 @@ class FakeNomad:
         self._answer()
         if job_id in self.jobs and not self.jobs[job_id].is_over:
             self.restarted.append((job_id, group))
+
+    async def signal(self, job_id: str, name: str) -> None:
+        self._answer()
+        if job_id in self.jobs and not self.jobs[job_id].is_over:
+            self.signalled.append((job_id, name))
 
     async def ended(self, job_id: str) -> list[AllocationEnded]:
         self._answer()

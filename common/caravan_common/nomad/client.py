@@ -77,6 +77,10 @@ class Nomad(Protocol):
         """Replace the container of the task `main` in one group's running allocation; nothing runs, nothing happens."""
         ...
 
+    async def signal(self, job_id: str, name: str) -> None:
+        """Send the job's running tasks `main` a signal, such as SIGTERM; nothing runs, nothing happens."""
+        ...
+
     async def list_jobs(self) -> list[JobState]:
         """Return all session jobs of the namespace."""
         ...
@@ -131,10 +135,23 @@ class NomadCluster:
 
         Nomad answers when the old container is gone, which may take the task's `kill_timeout`.
         """
-        listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
-        for allocation in listed:
-            if allocation["TaskGroup"] == group and allocation["ClientStatus"] == "running":
+        for allocation in await self._running(job_id):
+            if allocation["TaskGroup"] == group:
                 await self._ask(partial(self._restart, allocation["ID"]), unknown=None, threads=self._restarts)
+
+    async def signal(self, job_id: str, name: str) -> None:
+        """Send the job's running tasks `main` a signal, such as SIGTERM; nothing runs, nothing happens."""
+        for allocation in await self._running(job_id):
+            await self._ask(partial(self._signal, allocation["ID"], name), unknown=None)
+
+    async def _running(self, job_id: str) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
+        return [allocation for allocation in listed if allocation["ClientStatus"] == "running"]
+
+    def _signal(self, allocation: str, name: str) -> None:
+        self._client.client.allocation.request(
+            allocation, "signal", method="post", json={"Task": "main", "Signal": name}, timeout=ANSWER_SECONDS
+        )
 
     def _restart(self, allocation: str) -> None:
         self._client.client.allocation.request(

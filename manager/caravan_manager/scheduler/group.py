@@ -216,8 +216,8 @@ class GroupPass:
         if victims:
             self._ending += [replace(victim, is_ending=True) for victim in victims]
             self._futures = None
-            mode = self._preemption.mode
-            self.preemptions += [Preemption(one.id, mode, session.id, one.attempt) for one in victims]
+            mode, grace = self._preemption.mode, self._preemption.grace
+            self.preemptions += [Preemption(one.id, mode, session.id, one.attempt, grace) for one in victims]
 
     def _makes_room(
         self, left: Ledger, parts: Sequence[_Part], ends: Sequence[PlacedSession]

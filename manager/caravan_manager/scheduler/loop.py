@@ -22,7 +22,7 @@ from caravan_common.ids import job_id
 from caravan_common.nomad.client import Job, JobRefusedError, Nomad
 from caravan_common.nomad.ports import Ports
 from caravan_common.service import to_its_end
-from caravan_common.states import NodeStatus, SessionStatus
+from caravan_common.states import NodeStatus, SessionStatus, SessionType
 from caravan_common.wire.agent import KernelSpec, Release
 from caravan_manager.compiler.job import compile_job
 from caravan_manager.compiler.kernel import Owner, compile_kernel
@@ -79,6 +79,7 @@ REFUSED = FailpointPair("manager.refuse.commit")
 STOP_REFUSED = FailpointPair("manager.refuse.nomad-stop")
 RELEASE = FailpointPair("manager.release.agent-release")
 RELEASED = FailpointPair("manager.release.commit")
+WARN = FailpointPair("manager.warn.nomad-signal")
 STOP = FailpointPair("manager.stop.nomad-stop")
 
 
@@ -120,6 +121,7 @@ class Scheduler:
         self._record = record
         self._gauges = Gauges()
         self._stopped_at: dict[UUID, datetime] = {}
+        self._warned: set[tuple[UUID, int]] = set()
         self._told: dict[UUID, tuple[object, ...]] = {}
         self._past = PastReader()
         self._acts = Acts(moves.news.work.set)
@@ -222,7 +224,7 @@ class Scheduler:
             if self._is_too_old(planned):
                 return
             victims = list(chosen)
-            until = self._moves.clock() + FIRST_TURN
+            until = self._moves.clock() + max(one.grace for one in victims) + FIRST_TURN
             pending[wanted] = pending[wanted].promised([one.victim for one in victims], until)
             with PROMISE:
                 after = await self._moves.apply(wanted, partial(_promised, pending[wanted].status_data[VICTIMS]))
@@ -233,7 +235,7 @@ class Scheduler:
     async def _record_preemption(self, preemption: Preemption) -> None:
         def move(session: Session, now: datetime) -> Session:
             again = preemption.mode is PreemptionMode.RESCHEDULE
-            return session.preempted(preemption.session, again, preemption.attempt, now)
+            return session.preempted(preemption.session, again, preemption.attempt, now, preemption.grace)
 
         metrics.PREEMPTIONS.labels(preemption.mode.value).inc()
         log.info("session.preempted", session=str(preemption.victim), by=str(preemption.session))
@@ -383,22 +385,41 @@ class Scheduler:
         now = self._moves.clock()
         live = {session.id for session in ending}
         self._stopped_at = {s: at for s, at in self._stopped_at.items() if s in live}
+        self._warned = {(s, attempt) for s, attempt in self._warned if s in live}
+        going_on = [session for session in ending if (session.goes_on_until or now) > now]
         due = [
             session
             for session in ending
-            if session.id not in self._stopped_at
-            or (now - self._stopped_at[session.id]).total_seconds() > STOP_AGAIN_SECONDS
+            if session not in going_on
+            and (
+                session.id not in self._stopped_at
+                or (now - self._stopped_at[session.id]).total_seconds() > STOP_AGAIN_SECONDS
+            )
         ]
         self._acts.begin("stop", due, self._stop_one)
+        batch = [session for session in going_on if session.type is SessionType.BATCH]
+        self._acts.begin("warn", [s for s in batch if (s.id, s.attempt) not in self._warned], self._warn_one)
 
     async def _stop_one(self, session: Session) -> None:
-        async with self._begin() as tx:
-            current = await sessions.get(tx, session.id)
-        if current.status is not SessionStatus.TERMINATING or current.attempt != session.attempt:
-            return  # it has ended, and may be placed anew: its next job has the same name
+        if not await self._ends_still(session):
+            return
         with STOP:
             await self._cluster.nomad.stop(job_id(session.id))
         self._stopped_at[session.id] = self._moves.clock()
+
+    async def _warn_one(self, session: Session) -> None:
+        """Tell the program of a batch session that its time is over; who leads anew may tell it once more."""
+        if not await self._ends_still(session):
+            return
+        with WARN:
+            await self._cluster.nomad.signal(job_id(session.id), "SIGTERM")
+        self._warned.add((session.id, session.attempt))
+
+    async def _ends_still(self, session: Session) -> bool:
+        """Say whether it has not ended yet: it might be placed anew, and its next job have the same name."""
+        async with self._begin() as tx:
+            current = await sessions.get(tx, session.id)
+        return current.status is SessionStatus.TERMINATING and current.attempt == session.attempt
 
 
 def _submitted(attempt: int, session: Session, now: datetime) -> Session:

@@ -27,7 +27,17 @@ DEFAULT_HALF_LIFE = timedelta(days=7)
 
 HEAVIEST = 1_000_000
 """The largest weight."""
-RULES = ("enabled", "preemptible_priority", "order", "mode", "preemption_min_runtime", "victim_scope")
+RULES = (
+    "enabled",
+    "preemptible_priority",
+    "order",
+    "mode",
+    "preemption_min_runtime",
+    "preemption_grace",
+    "victim_scope",
+)
+LONGEST_GRACE = timedelta(hours=1)
+"""The longest time that a session may be given to end by itself."""
 TYPES = tuple(kind.value for kind in SessionType)
 
 Options = Mapping[str, object]
@@ -108,8 +118,15 @@ def _rules(options: Options) -> PreemptionRules:
         order=_one_of(PreemptionOrder, "order", given.get("order", PreemptionOrder.LEAST_WORK)),
         mode=_one_of(PreemptionMode, "mode", given.get("mode", PreemptionMode.TERMINATE)),
         min_runtime=_duration(given.get("preemption_min_runtime") or 0),
+        grace=_grace(given.get("preemption_grace") or 0),
         scope=_one_of(VictimScope, "victim_scope", given.get("victim_scope", VictimScope.USER)),
     )
+
+
+def _grace(written: object) -> timedelta:
+    if (grace := _duration(written)) > LONGEST_GRACE:
+        raise ValueError(f"preemption_grace is at most an hour, not {_cut(written)}")
+    return grace
 
 
 def _checked_rules(options: Options) -> None:

@@ -62,7 +62,8 @@ class PreemptionMode(StrEnum):
 class PreemptionRules:
     """Who may be ended for a session of higher priority: those of at most ``preemptible_priority``.
 
-    ``min_runtime`` is how long a session has its slots for certain.
+    ``min_runtime`` is how long a session has its slots for certain, ``grace`` for how long it goes on when it was told
+    that it is to end.
     """
 
     preemptible_priority: int = 5
@@ -70,6 +71,7 @@ class PreemptionRules:
     mode: PreemptionMode = PreemptionMode.TERMINATE
     min_runtime: timedelta = timedelta()
     scope: VictimScope = VictimScope.USER
+    grace: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class Preemption:
     session: UUID
     attempt: int = 1
     """Which attempt of the victim is meant."""
+    grace: timedelta = timedelta()
+    """For how long the victim may go on."""
 
 
 class Obstacle(StrEnum):

@@ -53,7 +53,7 @@ GANG = "gang"
 DEVICES = "devices"
 """Where in ``status_data`` stands which devices of the session are ill: see :mod:`.illness`."""
 PREEMPTED = "preempted"
-"""Where in ``status_data`` stands for whom a session was ended, and whether it is to run again."""
+"""Where in ``status_data`` stands for whom a session was ended, whether it is to run again, and how long it goes on."""
 VICTIMS = "victims"
 """Where in a waiting session's ``status_data`` stands who was ended for it, and until when it goes first."""
 MODELS = "accelerator_models"
@@ -326,6 +326,12 @@ class Session:
         return self.status is SessionStatus.SCHEDULED and any(kernel.is_dead for kernel in self.kernels)
 
     @property
+    def goes_on_until(self) -> datetime | None:
+        """Until when a session that is to end may go on; None for one that may not."""
+        until = self.status_data.get(PREEMPTED, {}).get("until")
+        return datetime.fromisoformat(until) if until and self.status is SessionStatus.TERMINATING else None
+
+    @property
     def needs_the_scheduler(self) -> bool:
         """Whether the scheduler has something to do for the session, or with what it gave back."""
         return self.status not in UNDER_WAY or self.is_broken
@@ -484,7 +490,7 @@ class Session:
         if self.is_dead:
             return self
         if self.status is SessionStatus.TERMINATING:
-            return self._not_again()
+            return self._not_again()._at_once()
         if self.status is SessionStatus.PENDING:
             return self._in(SessionStatus.CANCELLED, reason, now)._with_kernels(SessionStatus.CANCELLED, now)
         return self._in(SessionStatus.TERMINATING, reason, now)._with_kernels(SessionStatus.TERMINATING, now)
@@ -497,16 +503,21 @@ class Session:
         session = self if self.status is SessionStatus.TERMINATING else self._with_failure()
         return session._with_kernels(SessionStatus.TERMINATED, now)._over(info, now)
 
-    def preempted(self, by: UUID, again: bool, attempt: int, now: datetime) -> "Session":
+    def preempted(
+        self, by: UUID, again: bool, attempt: int, now: datetime, grace: timedelta = timedelta()
+    ) -> "Session":
         """Return the session that is to end so that another one starts; with ``again`` it is queued when it has ended.
 
-        One that ends already or was placed anew, or whose containers are being replaced, stays as it is.
+        What runs may go on for the ``grace``; what has not begun has nothing to bring to an end. One that ends already
+        or was placed anew, or whose containers are being replaced, stays as it is.
         """
         can_end = self.status in ON_NODES - {SessionStatus.TERMINATING, SessionStatus.RESTARTING} and not self.is_broken
         if not can_end or self.attempt != attempt:
             return self
-        data = self.status_data | {PREEMPTED: {"by": str(by), "again": again}}
-        return replace(self, status_data=data).destroyed("preempted", now)
+        told: dict[str, Any] = {"by": str(by), "again": again}
+        if grace and self.status not in STARTING:
+            told["until"] = (now + grace).isoformat()
+        return replace(self, status_data=self.status_data | {PREEMPTED: told}).destroyed("preempted", now)
 
     def promised(self, told: dict[str, Any]) -> "Session":
         """Return the session for which others are about to be ended; one that left the queue stays as it is."""
@@ -552,6 +563,11 @@ class Session:
             return self
         data = self.status_data | {PREEMPTED: self.status_data[PREEMPTED] | {"again": False}}
         return replace(self, status_data=data)
+
+    def _at_once(self) -> "Session":
+        """Return the session that ends and has no time left."""
+        told = {name: value for name, value in self.status_data.get(PREEMPTED, {}).items() if name != "until"}
+        return replace(self, status_data=self.status_data | {PREEMPTED: told}) if told else self
 
     def _over(self, info: str, now: datetime) -> "Session":
         """Return the session of which nothing runs any more: it has ended, or begins anew after a preemption."""

@@ -141,7 +141,7 @@ class Node(FakeAgents):
             elif kernel in self.running and self.running[kernel] != container and not job.is_over:
                 self.running[kernel] = container
                 told.append(_started(spec, container, now))
-            elif kernel in self.running and (job.stopped or self._is_done(url, spec)):
+            elif kernel in self.running and (job.stopped or self._is_done(url, spec) or _is_told(nomad, job)):
                 told.append(self._end(nomad, (url, kernel), 143 if job.stopped else 0, now))
         return told if self.tells else []
 
@@ -161,6 +161,13 @@ class Node(FakeAgents):
         return KernelTerminated(
             at=now, node=NODE, session=spec.session, kernel=spec.kernel, exit_code=code, reason="finished"
         )
+
+
+def _is_told(nomad: FakeNomad, job: JobState) -> bool:
+    """Say whether the job's program was told to end since this was asked last."""
+    told = [signalled for signalled in nomad.signalled if signalled[0] == job.id]
+    nomad.signalled = [signalled for signalled in nomad.signalled if signalled not in told]
+    return bool(told)
 
 
 def _started(spec: KernelSpec, container: str, now: datetime) -> KernelStarted:
@@ -589,11 +596,20 @@ async def gang_on_a_lost_node(world: World) -> End:
 
 async def preempted(world: World) -> End:
     """A session ends for one of higher priority, and runs again when that one is gone."""
-    rules = {"enabled": True, "mode": "reschedule"}
+    return await _give_way(world, None)
+
+
+async def preempted_with_time_left(world: World) -> End:
+    """A batch session is told that it is to end for another one, and ends by itself long before it must."""
+    return await _give_way(world, "sleep 1000", preemption_grace="1h")
+
+
+async def _give_way(world: World, command: str | None, **more: str) -> End:
+    rules = {"enabled": True, "mode": "reschedule", **more}
     async with world.begin() as tx:
         await tx.execute(scaling_groups.update().values(scheduler_opts={"preemption": rules}))
     everything = {"resources": {"cpu": "4", "mem": "256m"}}
-    await world.create(None, priority=1, **everything)
+    await world.create(command, priority=1, **everything)
     await world.until(SessionStatus.RUNNING)
     urgent = _request(None, name="urgent", priority=50, **everything)
     while len(await world.sessions()) < 2:
@@ -641,7 +657,8 @@ async def ill(world: World) -> End:
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
-    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted, ill,
+    gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted,
+    preempted_with_time_left, ill,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 

@@ -435,3 +435,44 @@ async def test_a_session_of_high_priority_ends_others_where_the_scaling_group_al
         await manager.schedule()
         assert (await manager.session(unimportant.id)).attempt == 2
         assert (await manager.session(unimportant.id)).status is SessionStatus.PREPARING
+
+
+async def giving_way(manager: Manager, user: Principal, command: str | None) -> Session:
+    """A session that is to end for another one within ten minutes."""
+    await manager.add_node(cpu="2")
+    rules = {"enabled": True, "preemption_grace": "10m"}
+    async with manager.begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler_opts={"preemption": rules}))
+    kind = SessionType.INTERACTIVE if command is None else SessionType.BATCH
+    everything = {"cpu": "2", "mem": "1g"}
+    low = await made(manager, user, "modest", priority=1, type=kind, startup_command=command, resources=everything)
+    await manager.started(low.id)
+    urgent = await made(manager, user, "urgent", priority=50, resources=everything)
+    await manager.schedule()
+    first = (await manager.session(urgent.id)).status_data["victims"]
+    assert first["until"] == (manager.clock() + timedelta(minutes=10) + FIRST_TURN).isoformat()
+    return await manager.session(low.id)
+
+
+@pytest.mark.parametrize("command", [None, "python train.py"])
+async def test_one_that_has_time_left_goes_on_until_then_and_a_batch_program_is_told_once(
+    manager: Manager, user: Principal, command: str | None
+) -> None:
+    low = await giving_way(manager, user, command)
+    assert (low.status, low.goes_on_until) == (SessionStatus.TERMINATING, manager.clock() + timedelta(minutes=10))
+    for minutes in (1, 8):
+        manager.clock.now += timedelta(minutes=minutes)
+        await manager.schedule()
+    assert manager.nomad.signalled == ([] if command is None else [(job_id(low.id), "SIGTERM")])
+    assert not manager.nomad.jobs[job_id(low.id)].stopped
+    manager.clock.now += timedelta(minutes=1)
+    await manager.schedule()
+    assert manager.nomad.jobs[job_id(low.id)].stopped
+
+
+async def test_one_that_has_time_left_ends_at_once_when_its_user_says_so(manager: Manager, user: Principal) -> None:
+    low = await giving_way(manager, user, "python train.py")
+    await manager.service.destroy(user, "modest", forced=False)
+    await manager.schedule()
+    assert (await manager.session(low.id)).goes_on_until is None
+    assert manager.nomad.jobs[job_id(low.id)].stopped

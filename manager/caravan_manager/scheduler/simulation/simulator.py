@@ -63,11 +63,12 @@ class Run:
 
 
 class _Kind(IntEnum):
-    """What happens; of one moment ends come first."""
+    """What happens; of one moment ends come first. GIVE_UP is the end of a session that others ended."""
 
     END = 0
-    ARRIVE = 1
-    LOOK = 2
+    GIVE_UP = 1
+    ARRIVE = 2
+    LOOK = 3
 
 
 def simulate(
@@ -101,6 +102,7 @@ class _Simulation:
         self._passed_at: datetime | None = None
         self._passes = 0
         self._ends_at: dict[UUID, datetime] = {}
+        self._given_up: dict[UUID, tuple[datetime, PreemptionMode]] = {}
         for held in trace.held:
             if held.until is not None:
                 self._ends_at[held.session.id] = held.until
@@ -135,6 +137,10 @@ class _Simulation:
             if self._ends_at.get(id_) == at:  # else it was ended before, and may run anew
                 self._end(id_, at)
                 self._unfinished.discard(id_)
+            return
+        if kind is _Kind.GIVE_UP:
+            if id_ in self._given_up and self._given_up[id_][0] == at:  # else it ended by itself before
+                self._give_up(id_, at)
             return
         session = self._arrivals[id_].session
         self._pending[id_] = session
@@ -171,21 +177,30 @@ class _Simulation:
         return not any(parent.id in self._unfinished for parent in session.parents)
 
     def _preempt(self, preemption: Preemption, moment: datetime) -> None:
-        """End a session at once, for good or until there is room again; the next pass gives the room away."""
+        """Let a session end when its grace is over, and look then: the next pass gives the room away."""
         id_ = preemption.victim
+        at = moment + preemption.grace
+        self._placed[id_] = replace(self._placed[id_], is_ending=True)
+        self._given_up[id_] = (at, preemption.mode)
+        self._at(at, _Kind.GIVE_UP, id_)
+        self._at(at, _Kind.LOOK, None)
+
+    def _give_up(self, id_: UUID, moment: datetime) -> None:
+        """End a session for good, or until there is room again."""
+        _, mode = self._given_up[id_]
         self._end(id_, moment)
-        if id_ in self._arrivals and preemption.mode is PreemptionMode.RESCHEDULE:
+        if id_ in self._arrivals and mode is PreemptionMode.RESCHEDULE:
             self._outcomes[id_] = Outcome(self._arrivals[id_].session)
             self._pending[id_] = self._arrivals[id_].session
             self.decided -= 1
         elif id_ in self._arrivals:
             self._outcomes[id_] = replace(self._outcomes[id_], ended=moment)
             self._unfinished.discard(id_)
-        self._at(moment, _Kind.LOOK, None)
 
     def _end(self, id_: UUID, at: datetime) -> None:
         self._count(self._placed.pop(id_), at, -1)
         self._ends_at.pop(id_, None)
+        self._given_up.pop(id_, None)
 
     def _start(self, placement: Placement, moment: datetime) -> None:
         session = self._leave(placement.session)

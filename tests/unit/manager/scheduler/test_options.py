@@ -18,7 +18,7 @@ ALL: dict[str, Any] = {
     "fair_share_weights": {"domains": {"default": 2}, "users": {"b-c": 0.5}},
     "preemption": {
         "enabled": True, "preemptible_priority": 3, "order": "oldest", "mode": "reschedule",
-        "preemption_min_runtime": "10m", "victim_scope": "any",
+        "preemption_min_runtime": "10m", "preemption_grace": "90s", "victim_scope": "any",
     },
     "option_of_another_packages_scheduler": [1, 2],
 }  # fmt: skip
@@ -30,7 +30,12 @@ def test_options_are_read() -> None:
     assert problems == []
     assert (view.sequencer, view.selector, view.pending_timeout) == ("drf", "dispersed", timedelta(hours=36))
     rules = PreemptionRules(
-        3, PreemptionOrder.OLDEST, PreemptionMode.RESCHEDULE, timedelta(minutes=10), VictimScope.ANY
+        3,
+        PreemptionOrder.OLDEST,
+        PreemptionMode.RESCHEDULE,
+        timedelta(minutes=10),
+        VictimScope.ANY,
+        timedelta(seconds=90),
     )
     assert view.preemption == rules
     assert view.options == ALL
@@ -75,6 +80,7 @@ def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
             "is a whole number, not 'low'",
         ),
         ({"preemption": {"enabled": True, "preemption_min_runtime": "x"}}, "preemption: 'x' is not a duration"),
+        ({"preemption": {"preemption_grace": "61m"}}, "preemption_grace is at most an hour, not '61m'"),
         ({"preemption": {"enabled": "yes"}}, "enabled is true or false"),
         ({"preemption": {"preemptable_priority": 3}}, "there is no 'preemptable_priority'; there are enabled"),
     ],

@@ -150,6 +150,16 @@ def test_a_session_that_is_preempted_is_over_or_comes_back(mode: str, starts: fl
     assert {o.session.id.int: o.ended for o in run.outcomes}[1] == NOW + timedelta(minutes=starts + 60 if starts else 5)
 
 
+@pytest.mark.parametrize(("length", "starts"), [(60, 25), (13, 13)])
+def test_a_session_that_is_preempted_goes_on_for_its_grace_or_ends_by_itself(length: int, starts: int) -> None:
+    low = trace((1, 0, length), priority=1).arrivals
+    high = trace((2, 5, 10), priority=50).arrivals
+    rules = PreemptionRules(grace=timedelta(minutes=20))
+    run = ran(Trace(low + high), node("n1", cpu=1), preemption=rules)
+    assert began(run) == {1: 0, 2: starts}
+    assert {o.session.id.int: o.ended for o in run.outcomes}[1] == NOW + timedelta(minutes=starts)
+
+
 def test_fairness_is_one_when_all_wait_alike() -> None:
     assert jain([2, 2, 2]) == 1
     assert jain([1, 0, 0, 0]) == 0.25

@@ -305,6 +305,21 @@ def test_one_that_its_user_destroys_meanwhile_is_not_queued_again() -> None:
     assert session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER).status is SessionStatus.TERMINATED
 
 
+def test_one_that_has_time_left_says_until_when_and_has_none_any_more_when_it_is_destroyed() -> None:
+    told = running(pending()).preempted(UUID(int=9), True, 1, LATER, timedelta(minutes=5))
+    assert told.goes_on_until == LATER + timedelta(minutes=5)
+    destroyed = told.destroyed("user-requested", LATER)
+    assert (destroyed.goes_on_until, destroyed.status_info) == (None, "preempted")
+    queued = told.kernel_terminated(told.main_kernel.id, 0, "stopped", LATER)
+    assert (queued.status, queued.goes_on_until) == (SessionStatus.PENDING, None)
+
+
+def test_what_has_not_begun_has_no_time_left() -> None:
+    session = pending()
+    placed = session.scheduled({session.main_kernel.id: Seat("node1")}, LATER)
+    assert placed.preempted(UUID(int=9), False, 1, LATER, timedelta(minutes=5)).goes_on_until is None
+
+
 def test_only_what_holds_nodes_and_does_not_end_is_preempted() -> None:
     waiting = pending()
     assert waiting.preempted(UUID(int=9), True, 1, LATER) == waiting
