@@ -20,6 +20,7 @@ class FakeNomad:
     restarted: list[tuple[str, str]] = field(default_factory=list)
     signalled: list[tuple[str, str]] = field(default_factory=list)
     silent: bool = False
+    tells_what_runs: bool = True
     refusal: str | None = None
 
     async def register(self, job: Job) -> None:
@@ -39,10 +40,12 @@ class FakeNomad:
         if job_id in self.jobs and not self.jobs[job_id].is_over:
             self.restarted.append((job_id, group))
 
-    async def signal(self, job_id: str, name: str) -> None:
+    async def signal(self, job_id: str, name: str) -> bool:
         self._answer()
-        if job_id in self.jobs and not self.jobs[job_id].is_over:
+        runs = job_id in self.jobs and not self.jobs[job_id].is_over and self.tells_what_runs
+        if runs:
             self.signalled.append((job_id, name))
+        return runs
 
     async def ended(self, job_id: str) -> list[AllocationEnded]:
         self._answer()

@@ -77,8 +77,8 @@ class Nomad(Protocol):
         """Replace the container of the task `main` in one group's running allocation; nothing runs, nothing happens."""
         ...
 
-    async def signal(self, job_id: str, name: str) -> None:
-        """Send the job's running tasks `main` a signal, such as SIGTERM; nothing runs, nothing happens."""
+    async def signal(self, job_id: str, name: str) -> bool:
+        """Send the job's running tasks `main` a signal, such as SIGTERM. Returns whether Nomad knows of any."""
         ...
 
     async def list_jobs(self) -> list[JobState]:
@@ -139,10 +139,15 @@ class NomadCluster:
             if allocation["TaskGroup"] == group:
                 await self._ask(partial(self._restart, allocation["ID"]), unknown=None, threads=self._restarts)
 
-    async def signal(self, job_id: str, name: str) -> None:
-        """Send the job's running tasks `main` a signal, such as SIGTERM; nothing runs, nothing happens."""
-        for allocation in await self._running(job_id):
+    async def signal(self, job_id: str, name: str) -> bool:
+        """Send the job's running tasks `main` a signal, such as SIGTERM. Returns whether Nomad knows of any.
+
+        Of one that has just begun it does not know for a second.
+        """
+        running = await self._running(job_id)
+        for allocation in running:
             await self._ask(partial(self._signal, allocation["ID"], name), unknown=None)
+        return bool(running)
 
     async def _running(self, job_id: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])

@@ -412,8 +412,9 @@ class Scheduler:
         if not await self._ends_still(session):
             return
         with WARN:
-            await self._cluster.nomad.signal(job_id(session.id), "SIGTERM")
-        self._warned.add((session.id, session.attempt))
+            was_told = await self._cluster.nomad.signal(job_id(session.id), "SIGTERM")
+        if was_told:
+            self._warned.add((session.id, session.attempt))
 
     async def _ends_still(self, session: Session) -> bool:
         """Say whether it has not ended yet: it might be placed anew, and its next job have the same name."""

@@ -623,6 +623,10 @@ async def _give_way(world: World, command: str | None, **more: str) -> End:
     while not other.is_dead:
         await world.alive(lambda: world.process.service.destroy(world.user, "urgent", forced=True))
         (other,) = [session for session in await world.sessions() if session.name == "urgent"]
+    for _ in range(TURNS):
+        if not any(session_of(left) == other.id for left, job in world.nomad.jobs.items() if not job.is_over):
+            break
+        await world.turn()
     async with world.begin() as tx:
         await tx.execute(text("DELETE FROM sessions WHERE name = 'urgent'"))
     assert (await world.until(SessionStatus.RUNNING)).attempt == 2

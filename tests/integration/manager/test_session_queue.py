@@ -445,6 +445,7 @@ async def giving_way(manager: Manager, user: Principal, command: str | None) -> 
         await tx.execute(scaling_groups.update().values(scheduler_opts={"preemption": rules}))
     kind = SessionType.INTERACTIVE if command is None else SessionType.BATCH
     everything = {"cpu": "2", "mem": "1g"}
+    manager.nomad.tells_what_runs = False
     low = await made(manager, user, "modest", priority=1, type=kind, startup_command=command, resources=everything)
     await manager.started(low.id)
     urgent = await made(manager, user, "urgent", priority=50, resources=everything)
@@ -460,7 +461,8 @@ async def test_one_that_has_time_left_goes_on_until_then_and_a_batch_program_is_
 ) -> None:
     low = await giving_way(manager, user, command)
     assert (low.status, low.goes_on_until) == (SessionStatus.TERMINATING, manager.clock() + timedelta(minutes=10))
-    for minutes in (1, 8):
+    for minutes, knows in ((1, False), (4, True), (4, True)):
+        manager.nomad.tells_what_runs = knows
         manager.clock.now += timedelta(minutes=minutes)
         await manager.schedule()
     assert manager.nomad.signalled == ([] if command is None else [(job_id(low.id), "SIGTERM")])
