@@ -13,6 +13,10 @@ OPTIONS = {"allowed_session_types": ["batch"], "pending_timeout": "1h", "preempt
 AGENTS = "{ agents { id scaling_group schedulable } }"
 CLOSE = """mutation($name: String!) {
     disassociate_scaling_group_with_domain(domain: "default", scaling_group: $name) { ok msg } }"""
+OPEN = """mutation($name: String!, $project: UUID!) {
+    associate_scaling_group_with_user_group(scaling_group: $name, user_group: $project) { ok msg } }"""
+SHUT = """mutation($name: String!, $project: String!) {
+    disassociate_scaling_group_with_user_group(scaling_group: $name, user_group: $project) { ok msg } }"""
 CHANGE = "mutation($id: String!, $props: ModifyAgentInput!) { modify_agent(id: $id, props: $props) { ok msg } }"
 
 
@@ -49,6 +53,28 @@ def test_a_group_is_added_opened_updated_and_deleted(user: User, image: str) -> 
         # The client's own command does it, and fails then over its output.
         answer = user.ask("POST", "/admin/gql", {"query": CLOSE, "variables": {"name": group}}).body["data"]
         assert answer["disassociate_scaling_group_with_domain"] == {"ok": True, "msg": "success"}
+        user.must(*GROUP, "update", group, "--active", "false")
+
+
+def test_a_group_is_kept_to_one_project(user: User, image: str) -> None:
+    user.needs("25.5")
+    group, name = f"kept-{user.version}", f"kept-{user.version.replace('.', '-')}"  # it stays, for its session's sake
+    user.must(*GROUP, "add", group, "--scheduler", "fifo", "--scheduler-opts", "{}")
+    projects = '{ groups_by_name(name: "default") { id scaling_groups } }'
+    create = ["session", "create", "--enqueue-only", "--scaling-group", group, "--name", name, *LITTLE, image]
+    (project,) = user.ask("POST", "/admin/gql", {"query": projects, "variables": {}}).body["data"]["groups_by_name"]
+    try:
+        assert "does not exist or you do not have access" in user.refused(*create)
+        assert group not in user.must(*GROUP, "get-available", "default")
+        assert user.change(OPEN, name=group, project=project["id"]) == {"ok": True, "msg": "success"}
+        assert group in user.must(*GROUP, "get-available", "default")
+        (shown,) = user.ask("POST", "/admin/gql", {"query": projects, "variables": {}}).body["data"]["groups_by_name"]
+        assert group in shown["scaling_groups"]
+        user.must(*create)
+        user.must("session", "destroy", name)
+        assert user.change(SHUT, name=group, project=project["id"]) == {"ok": True, "msg": "success"}
+        assert "does not exist or you do not have access" in user.refused(*create)
+    finally:
         user.must(*GROUP, "update", group, "--active", "false")
 
 

@@ -183,6 +183,20 @@ scaling_groups_of_domains = Table(
     Column("domain_name", ForeignKey("domains.name", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True),
 )
 
+scaling_groups_of_projects = Table(
+    "scaling_groups_of_projects",
+    metadata,
+    Column("scaling_group", ForeignKey("scaling_groups.name", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+scaling_groups_of_keypairs = Table(
+    "scaling_groups_of_keypairs",
+    metadata,
+    Column("scaling_group", ForeignKey("scaling_groups.name", ondelete="CASCADE"), primary_key=True),
+    Column("access_key", ForeignKey("keypairs.access_key", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
 resource_presets = Table(
     "resource_presets",
     metadata,

@@ -7,10 +7,10 @@ from sqlalchemy.exc import IntegrityError
 
 from caravan_common.errors import ConflictError
 from caravan_manager import audit
-from caravan_manager.db.engine import Begin
+from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
 from caravan_manager.nodes.groups import Values, check_group_name, check_group_names, checked_group
-from caravan_manager.nodes.model import NodeNotFoundError, ScalingGroup, ScalingGroupNotFoundError
+from caravan_manager.nodes.model import Guest, NodeNotFoundError, ScalingGroup, ScalingGroupNotFoundError
 from caravan_manager.people.model import Principal
 
 CheckOptions = Callable[[str, Mapping[str, object]], None]
@@ -18,14 +18,14 @@ CheckOptions = Callable[[str, Mapping[str, object]], None]
 
 
 class NodesAdministration:
-    """Make, change and delete scaling groups, say which domains may use them, close and move nodes."""
+    """Make, change and delete scaling groups, say who may use them, close and move nodes."""
 
     def __init__(self, begin: Begin, check_options: CheckOptions) -> None:
         self._begin = begin
         self._check_options = check_options
 
     async def create_scaling_group(self, principal: Principal, name: str, given: Mapping[str, object]) -> ScalingGroup:
-        """Make a scaling group, which no domain may use yet. Only for superadmins. Raises ConflictError."""
+        """Make a scaling group, which nobody may use yet. Only for superadmins. Raises ConflictError."""
         principal.must_be_superadmin()
         check_group_name(name)
         values = checked_group(given)
@@ -67,25 +67,25 @@ class NodesAdministration:
             message = f"nodes or sessions, ended ones too, belong to the scaling group {name}; deactivate it instead"
             raise ConflictError(message) from err
 
-    async def open_to_domain(self, principal: Principal, domain: str, groups: Sequence[str]) -> None:
-        """Let a domain use scaling groups. Only for superadmins. Raises ScalingGroupNotFoundError."""
+    async def open_to(self, principal: Principal, guest: Guest, groups: Sequence[str]) -> None:
+        """Let a guest use scaling groups. Only for superadmins. Raises ScalingGroupNotFoundError."""
         principal.must_be_superadmin()
         facts: dict[str, object] = {"scaling_groups": list(check_group_names(groups))}
         try:
             async with self._begin() as tx:
-                await repository.open_to_domain(tx, domain, groups)
-                await audit.record(tx, principal, "domain.open-scaling-groups", "domain", domain, facts)
+                await repository.open_to(tx, guest, groups)
+                await _record(tx, principal, "open", guest, facts)
         except IntegrityError as err:
-            raise ScalingGroupNotFoundError(f"there is no domain {domain}, or one of the groups is not there") from err
+            raise ScalingGroupNotFoundError(f"there is no {guest.called}, or one of the groups is not there") from err
 
-    async def close_to_domain(self, principal: Principal, domain: str, groups: Sequence[str] | None = None) -> None:
-        """Take scaling groups, or all, from a domain; its sessions there go on. Only for superadmins."""
+    async def close_to(self, principal: Principal, guest: Guest, groups: Sequence[str] | None = None) -> None:
+        """Take scaling groups, or all, from a guest; its sessions there go on. Only for superadmins."""
         principal.must_be_superadmin()
         facts: dict[str, object] = {"scaling_groups": None if groups is None else list(check_group_names(groups))}
         async with self._begin() as tx:
-            if not await repository.close_to_domain(tx, domain, groups) and groups is not None:
-                raise ScalingGroupNotFoundError(f"the domain {domain} may use none of {', '.join(groups)}")
-            await audit.record(tx, principal, "domain.close-scaling-groups", "domain", domain, facts)
+            if not await repository.close_to(tx, guest, groups) and groups is not None:
+                raise ScalingGroupNotFoundError(f"the {guest.called} may use none of {', '.join(groups)}")
+            await _record(tx, principal, "close", guest, facts)
 
     async def change_node(self, principal: Principal, name: str, given: Mapping[str, object]) -> None:
         """Close a node to new sessions, open it, or move it to another scaling group. Only for superadmins.
@@ -105,3 +105,9 @@ class NodesAdministration:
 
 def _options(values: Values) -> dict[str, object]:
     return cast("dict[str, object]", values.get("scheduler_opts", {}))
+
+
+async def _record(tx: Transaction, principal: Principal, act: str, guest: Guest, facts: dict[str, object]) -> None:
+    await audit.record(
+        tx, principal, f"{guest.kind.value}.{act}-scaling-groups", guest.kind.value, str(guest.id), facts
+    )

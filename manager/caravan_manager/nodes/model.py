@@ -1,7 +1,9 @@
 """Nodes and scaling groups as values. No I/O."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from caravan_common.states import NodeStatus, SessionType
 
 
 class ScalingGroupNotFoundError(NotFoundError):
-    """The scaling group does not exist, or the caller's domain may not use it."""
+    """The scaling group does not exist, or the caller may not use it."""
 
     object_name = "scaling group"
 
@@ -90,3 +92,36 @@ class ScalingGroup:
             return False
         types = self.scheduler_opts.get(SESSION_TYPES)
         return not isinstance(types, list) or kind.value.lower() in types
+
+
+class GuestKind(StrEnum):
+    """To whom a scaling group can be open: to all of a domain, to all of a project, to one keypair."""
+
+    DOMAIN = "domain"
+    PROJECT = "project"
+    KEYPAIR = "keypair"
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One to whom scaling groups are open: ``id`` is the domain's name, the project's UUID or the access key."""
+
+    kind: GuestKind
+    id: str | UUID
+
+    @property
+    def called(self) -> str:
+        """What people call it."""
+        return f"{self.kind.value} {self.id}"
+
+
+def usable(domain: str, projects: Sequence[UUID], access_key: str) -> tuple[Guest, ...]:
+    """Return as whom a keypair may use scaling groups in projects of a domain: what is open to any of them.
+
+    Backend.AI's rule (`query_allowed_sgroups` of 25.5.2); what is kept to one project is closed to the domain.
+    """
+    return (
+        Guest(GuestKind.DOMAIN, domain),
+        *(Guest(GuestKind.PROJECT, project) for project in projects),
+        Guest(GuestKind.KEYPAIR, access_key),
+    )

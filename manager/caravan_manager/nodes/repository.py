@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from caravan_common.slots import ResourceSlots
@@ -13,9 +13,15 @@ from caravan_common.states import NodeStatus
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.choice import EVERYTHING, Choice, Fields, conditions, flag, moment, ordering, text, word
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import nodes, scaling_groups, scaling_groups_of_domains
+from caravan_manager.db.tables import (
+    nodes,
+    scaling_groups,
+    scaling_groups_of_domains,
+    scaling_groups_of_keypairs,
+    scaling_groups_of_projects,
+)
 from caravan_manager.nodes.groups import Values
-from caravan_manager.nodes.model import Device, Node, ScalingGroup
+from caravan_manager.nodes.model import Device, Guest, GuestKind, Node, ScalingGroup
 
 CLOCK_SET_BACK = timedelta(seconds=20)
 """After so long without news, and before its node is LOST, an agent is believed whatever its clock says."""
@@ -35,6 +41,14 @@ FIELDS: Fields = {
     "version": text(nodes.c.version),
 }
 """What lists of nodes can be filtered and ordered by."""
+MOST_OPEN = 10_000
+"""So many openings of scaling groups to projects are looked at for a list of projects."""
+_OPEN: dict[GuestKind, tuple[Table, str]] = {
+    GuestKind.DOMAIN: (scaling_groups_of_domains, "domain_name"),
+    GuestKind.PROJECT: (scaling_groups_of_projects, "project_id"),
+    GuestKind.KEYPAIR: (scaling_groups_of_keypairs, "access_key"),
+}
+"""Where it is written to which guests of a kind scaling groups are open, and the column that names the guest."""
 
 
 def _node(row: AnyRow) -> Node:
@@ -177,24 +191,41 @@ async def list_scaling_groups(
     tx: Transaction,
     *,
     name: str | None = None,
-    domain: str | None = None,
+    open_to: Sequence[Guest] | None = None,
     is_active: bool | None = None,
     only_public: bool = False,
 ) -> list[ScalingGroup]:
-    """Return scaling groups by name: all, or those that a domain may use."""
+    """Return scaling groups by name: all, or those that are open to at least one of some guests."""
     wanted = select(scaling_groups).order_by(scaling_groups.c.name).limit(1000)
     if name is not None:
         wanted = wanted.where(scaling_groups.c.name == name)
-    if domain is not None:
-        allowed = select(scaling_groups_of_domains.c.scaling_group).where(
-            scaling_groups_of_domains.c.domain_name == domain
-        )
-        wanted = wanted.where(scaling_groups.c.name.in_(allowed))
+    if open_to is not None:
+        wanted = wanted.where(or_(*_open_to_any(open_to)))
     if is_active is not None:
         wanted = wanted.where(scaling_groups.c.is_active == is_active)
     if only_public:
         wanted = wanted.where(scaling_groups.c.is_public)
     return [_scaling_group(row) for row in await tx.execute(wanted)]
+
+
+def _open_to_any(guests: Sequence[Guest]) -> list[ColumnElement[bool]]:
+    """Choose the scaling groups that are open to guests, with a condition a kind."""
+    found: list[ColumnElement[bool]] = []
+    for kind, (table, who) in _OPEN.items():
+        ids = [guest.id for guest in guests if guest.kind is kind]
+        if ids:
+            found.append(scaling_groups.c.name.in_(select(table.c.scaling_group).where(table.c[who].in_(ids))))
+    return found
+
+
+async def list_open_to_projects(tx: Transaction, projects: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """Return by name the scaling groups that are open to each of some projects, with one query."""
+    of = scaling_groups_of_projects
+    wanted = select(of).where(of.c.project_id.in_(projects)).order_by(of.c.scaling_group).limit(MOST_OPEN)
+    found: dict[UUID, list[str]] = {}
+    for row in await tx.execute(wanted):
+        found.setdefault(row.project_id, []).append(row.scaling_group)
+    return found
 
 
 async def add_scaling_group(tx: Transaction, name: str, values: Values) -> None:
@@ -219,19 +250,20 @@ async def delete_scaling_group(tx: Transaction, name: str) -> bool:
     return (await tx.execute(scaling_groups.delete().where(scaling_groups.c.name == name))).rowcount == 1
 
 
-async def open_to_domain(tx: Transaction, domain: str, groups: Sequence[str]) -> None:
-    """Let a domain use scaling groups. Raises IntegrityError when one of them, or the domain, is not there."""
-    rows = [{"scaling_group": group, "domain_name": domain} for group in groups]
+async def open_to(tx: Transaction, guest: Guest, groups: Sequence[str]) -> None:
+    """Let a guest use scaling groups. Raises IntegrityError when one of them, or the guest, is not there."""
+    table, who = _OPEN[guest.kind]
+    rows = [{"scaling_group": group, who: guest.id} for group in groups]
     if rows:
-        await tx.execute(insert(scaling_groups_of_domains).values(rows).on_conflict_do_nothing())
+        await tx.execute(insert(table).values(rows).on_conflict_do_nothing())
 
 
-async def close_to_domain(tx: Transaction, domain: str, groups: Sequence[str] | None) -> int:
-    """Take scaling groups, or all that it has, from a domain; returns how many it had of them."""
-    of = scaling_groups_of_domains
-    gone = of.delete().where(of.c.domain_name == domain)
+async def close_to(tx: Transaction, guest: Guest, groups: Sequence[str] | None) -> int:
+    """Take scaling groups, or all that are open to it, from a guest; returns how many of them were."""
+    table, who = _OPEN[guest.kind]
+    gone = table.delete().where(table.c[who] == guest.id)
     if groups is not None:
-        gone = gone.where(of.c.scaling_group.in_(groups))
+        gone = gone.where(table.c.scaling_group.in_(groups))
     return (await tx.execute(gone)).rowcount
 
 

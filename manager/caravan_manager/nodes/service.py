@@ -1,5 +1,6 @@
 """What people ask of nodes and scaling groups, and what agents report."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from caravan_common.errors import ForbiddenError
 from caravan_common.slots import ResourceSlots
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.choice import EVERYTHING, Choice
-from caravan_manager.db.engine import Begin
+from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
-from caravan_manager.nodes.model import Node, NodeNotFoundError, ScalingGroup
-from caravan_manager.people.model import Principal
+from caravan_manager.nodes.model import Guest, Node, NodeNotFoundError, ScalingGroup, usable
+from caravan_manager.people.model import Principal, ProjectNotFoundError
+from caravan_manager.people.repository import list_projects
 from caravan_manager.sessions.repository import occupied_by_node
 
 log = structlog.get_logger()
@@ -75,17 +77,54 @@ class NodesService:
     async def scaling_groups(
         self, principal: Principal, *, name: str | None = None, is_active: bool | None = None
     ) -> list[ScalingGroup]:
-        """Return all scaling groups for a superadmin, for others those of their domain; private ones for admins."""
-        domain = None if principal.is_superadmin else principal.domain_name
-        public = not principal.is_admin
+        """Return all scaling groups for a superadmin, for others what is open to them somewhere.
+
+        That is to their domain, to one of the projects that they see or to their keypair; private ones for admins.
+        """
         async with self._begin() as tx:
+            guests = None
+            if not principal.is_superadmin:
+                guests = usable(principal.domain_name, await _projects(tx, principal), principal.access_key)
             return await repository.list_scaling_groups(
-                tx, name=name, domain=domain, is_active=is_active, only_public=public
+                tx, name=name, open_to=guests, is_active=is_active, only_public=not principal.is_admin
             )
 
-    async def usable_scaling_groups(self, principal: Principal) -> list[ScalingGroup]:
-        """Return the active scaling groups of the caller's domain; only administrators see private ones."""
+    async def usable_scaling_groups(self, principal: Principal, project: UUID | str) -> list[ScalingGroup]:
+        """Return the active scaling groups that the caller may use in a project of the domain, by its ID or name.
+
+        Only administrators see private ones. Raises ProjectNotFoundError.
+        """
         async with self._begin() as tx:
+            projects = await _projects(tx, principal, project)
+            if not projects:
+                raise ProjectNotFoundError(data=str(project))
+            guests = usable(principal.domain_name, projects, principal.access_key)
             return await repository.list_scaling_groups(
-                tx, domain=principal.domain_name, is_active=True, only_public=not principal.is_admin
+                tx, open_to=guests, is_active=True, only_public=not principal.is_admin
             )
+
+    async def scaling_groups_open_to(
+        self, principal: Principal, guest: Guest, *, is_active: bool | None = None
+    ) -> list[ScalingGroup]:
+        """Return the scaling groups that are open to a guest as such. Only for superadmins."""
+        principal.must_be_superadmin()
+        async with self._begin() as tx:
+            return await repository.list_scaling_groups(tx, open_to=[guest], is_active=is_active)
+
+    async def open_to_projects(self, projects: Sequence[UUID]) -> dict[UUID, list[str]]:
+        """Return the scaling groups that are open to projects that the caller was allowed to see, with one query."""
+        async with self._begin() as tx:
+            return await repository.list_open_to_projects(tx, projects)
+
+
+async def _projects(tx: Transaction, principal: Principal, wanted: UUID | str | None = None) -> list[UUID]:
+    """Return the active projects of the caller's domain that the caller sees: all, or one by its ID or name."""
+    found = await list_projects(
+        tx,
+        domain=principal.domain_name,
+        member=None if principal.is_admin else principal.user_id,
+        name=wanted if isinstance(wanted, str) else None,
+        project=wanted if isinstance(wanted, UUID) else None,
+        is_active=True,
+    )
+    return [project.id for project in found]

@@ -11,7 +11,7 @@ from caravan_common.states import NodeStatus
 from caravan_manager import audit
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
-from caravan_manager.nodes.model import Node
+from caravan_manager.nodes.model import Node, usable
 from caravan_manager.nodes.repository import list_nodes, list_scaling_groups
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
@@ -80,14 +80,15 @@ class QuotasService:
             return await repository.list_all_presets(tx, choice)
 
     async def offer(self, principal: Principal, project: str, scaling_group: str | None) -> Offer:
-        """Return what the caller could have now in a project (by name), in one scaling group or all of the domain's.
+        """Return what the caller could have now in a project (by name), in one scaling group or in all that are usable.
 
         Raises ProjectNotFoundError, and InvalidParametersError for a scaling group that the caller may not use.
         """
         async with self._begin() as tx:
             project_id = await _project(tx, principal, project)
-            usable = await list_scaling_groups(tx, domain=principal.domain_name, is_active=True, only_public=True)
-            groups = [group.name for group in usable]
+            guests = usable(principal.domain_name, [project_id], principal.access_key)
+            found = await list_scaling_groups(tx, open_to=guests, is_active=True, only_public=True)
+            groups = [group.name for group in found]
             if scaling_group is not None and scaling_group not in groups:
                 raise InvalidParametersError("Unknown scaling group", scaling_group=scaling_group)
             quotas = [

@@ -28,7 +28,7 @@ from caravan_manager.images import repository as images
 from caravan_manager.images.model import Image, ImageNotFoundError, ImageReference
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents, LogNotFoundError
-from caravan_manager.nodes.model import ScalingGroupNotFoundError
+from caravan_manager.nodes.model import ScalingGroupNotFoundError, usable
 from caravan_manager.people import repository as people
 from caravan_manager.people.model import Principal
 from caravan_manager.quotas import repository as quotas
@@ -131,13 +131,14 @@ class SessionsService:
         """
         limits = await quotas.get_queue_limits(tx, principal.access_key)
         limits.check_containers(request.cluster_size)
-        scaling_group = await _scaling_group(tx, principal, request)
+        project = await _project(tx, principal, request)
+        scaling_group = await _scaling_group(tx, principal, project, request)
         if request.agents:
             await self._check_agents(tx, principal, request.agents, scaling_group)
         session = new_session(
             request,
             principal,
-            project=await _project(tx, principal, request),
+            project=project,
             scaling_group=scaling_group,
             image=await _image(tx, request),
             offered=await nodes.list_slots(tx),
@@ -393,14 +394,15 @@ async def _project(tx: Transaction, principal: Principal, request: SessionReques
     return found[0].id
 
 
-async def _scaling_group(tx: Transaction, principal: Principal, request: SessionRequest) -> str:
+async def _scaling_group(tx: Transaction, principal: Principal, project: UUID, request: SessionRequest) -> str:
     name, kind = request.scaling_group, request.type
-    usable = await nodes.list_scaling_groups(tx, name=name, domain=principal.domain_name, is_active=True)
-    for group in usable:
+    guests = usable(principal.domain_name, [project], principal.access_key)
+    found = await nodes.list_scaling_groups(tx, name=name, open_to=guests, is_active=True)
+    for group in found:
         if group.takes(kind):
             return group.name
     wanted = f"the scaling group '{name}'"
-    if any(group.is_public for group in usable):
+    if any(group.is_public for group in found):
         which = "No scaling groups accept" if name is None else f"{wanted} does not accept"
         raise ScalingGroupNotFoundError(f"{which} the session type '{kind.value}'.")
     if name is None:

@@ -19,7 +19,13 @@ from tests.integration.manager.test_session_life import manager as manager  # no
 from caravan_common.wire.devices import Device
 from caravan_manager.config import DatabaseSection
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import keypair_resource_policies, scaling_groups, scaling_groups_of_domains, sessions
+from caravan_manager.db.tables import (
+    keypair_resource_policies,
+    scaling_groups,
+    scaling_groups_of_domains,
+    scaling_groups_of_projects,
+    sessions,
+)
 from caravan_manager.people.model import OPERATOR
 from caravan_manager.scheduler.explaining.page import WIDTH, page_of
 from caravan_manager.scheduler.explaining.service import ExplanationsService
@@ -136,7 +142,7 @@ async def test_a_quota_is_told_in_numbers_and_by_what_it_would_have_to_grow(worl
     assert "it asked for 4 GiB mem instead of 6 GiB" in texts(told, "would_help")
 
 
-async def test_another_scaling_group_is_told_if_the_domain_may_use_it(world: World) -> None:
+async def test_another_scaling_group_is_told_if_it_is_open_to_the_session(world: World) -> None:
     await add_node(world.manager, "spare-node", "spare", 1, lambda _: False)
     await world.make(world.user, "mine", cuda_shares="1")
     helping = [h for h in (await explained(world.user, "mine"))["would_help"] if h["kind"] == "scaling-group"]
@@ -146,6 +152,10 @@ async def test_another_scaling_group_is_told_if_the_domain_may_use_it(world: Wor
     async with world.manager.begin() as tx:
         await tx.execute(scaling_groups_of_domains.delete().where(scaling_groups_of_domains.c.scaling_group == "spare"))
     assert "scaling group spare" not in str((await explained(world.user, "mine"))["would_help"])
+    async with world.manager.begin() as tx:
+        opened = {"scaling_group": "spare", "project_id": world.seed.project}
+        await tx.execute(scaling_groups_of_projects.insert().values(**opened))
+    assert "it was in scaling group spare" in texts(await explained(world.user, "mine"), "would_help")
 
 
 async def test_a_session_that_is_not_in_the_queue_is_told_where_it_is(world: World) -> None:

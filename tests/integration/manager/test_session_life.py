@@ -701,11 +701,11 @@ async def test_a_silent_node_is_lost_and_comes_back(manager: Manager, admin: Pri
 
 
 async def test_a_node_of_a_new_group_makes_the_group_and_no_domain_may_use_it(
-    manager: Manager, admin: Principal, user: Principal
+    manager: Manager, admin: Principal, user: Principal, seed: Any
 ) -> None:
     await manager.add_node(scaling_group="gpu")
     assert [group.name for group in await manager.nodes.scaling_groups(admin)] == ["default", "gpu"]
-    assert [group.name for group in await manager.nodes.usable_scaling_groups(user)] == ["default"]
+    assert [group.name for group in await manager.nodes.usable_scaling_groups(user, seed.project)] == ["default"]
 
 
 async def test_everything_that_was_done_is_in_the_audit_log(manager: Manager, user: Principal) -> None:

@@ -1,16 +1,29 @@
 """Nodes (the protocol's agents) and scaling groups in GraphQL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from ariadne import ObjectType
 
 from caravan_common.slots import ResourceSlots
-from caravan_manager.api.graphql.base import Asked, Info, Listed, Once, Page, bind, nothing, outcome, payload, words
+from caravan_manager.api.graphql.base import (
+    Asked,
+    Info,
+    Listed,
+    Once,
+    Page,
+    as_uuid,
+    bind,
+    nothing,
+    outcome,
+    payload,
+    words,
+)
 from caravan_manager.db.choice import EVERYTHING, Choice
-from caravan_manager.nodes.model import Node, ScalingGroup
+from caravan_manager.nodes.model import Guest, GuestKind, Node, ScalingGroup
 
 queries = ObjectType("Queries")
 mutations = ObjectType("Mutations")
@@ -76,6 +89,33 @@ async def scaling_groups(_: object, info: Info, name: str | None = None, is_acti
     return _group_rows(asked, await asked.nodes.scaling_groups(asked.principal, name=name, is_active=is_active))
 
 
+@queries.field("accessible_scaling_groups")
+async def accessible_scaling_groups(_: object, info: Info, project_id: UUID) -> object:
+    """Answer the scaling groups that the caller may use in a project."""
+    asked = info.context
+    return _group_rows(asked, await asked.nodes.usable_scaling_groups(asked.principal, project_id))
+
+
+@queries.field("scaling_groups_for_domain")
+async def scaling_groups_for_domain(_: object, info: Info, domain: str, is_active: bool | None = None) -> object:
+    """Answer the scaling groups that are open to a domain."""
+    return await _open_to(info.context, Guest(GuestKind.DOMAIN, domain), is_active)
+
+
+@queries.field("scaling_groups_for_user_group")
+async def scaling_groups_for_user_group(
+    _: object, info: Info, user_group: str, is_active: bool | None = None
+) -> object:
+    """Answer the scaling groups that are open to a project."""
+    return await _open_to(info.context, Guest(GuestKind.PROJECT, as_uuid(user_group)), is_active)
+
+
+@queries.field("scaling_groups_for_keypair")
+async def scaling_groups_for_keypair(_: object, info: Info, access_key: str, is_active: bool | None = None) -> object:
+    """Answer the scaling groups that are open to a keypair."""
+    return await _open_to(info.context, Guest(GuestKind.KEYPAIR, access_key), is_active)
+
+
 @mutations.field("modify_agent")
 async def modify_agent(_: object, info: Info, id: str, props: dict[str, Any]) -> object:  # noqa: A002 - the schema's
     """Close a node to new sessions, open it, or move it to another scaling group."""
@@ -105,47 +145,6 @@ async def delete_scaling_group(_: object, info: Info, name: str) -> object:
     return await outcome(info, info.context.node_admin.delete_scaling_group(info.context.principal, name))
 
 
-@mutations.field("associate_scaling_group_with_domain")
-async def associate_scaling_group_with_domain(_: object, info: Info, domain: str, scaling_group: str) -> object:
-    """Let a domain use a scaling group."""
-    return await associate_scaling_groups_with_domain(_, info, domain, [scaling_group])
-
-
-@mutations.field("associate_scaling_groups_with_domain")
-async def associate_scaling_groups_with_domain(
-    _: object, info: Info, domain: str, scaling_groups: list[str | None]
-) -> object:
-    """Let a domain use scaling groups."""
-    asked = info.context
-    return await outcome(info, asked.node_admin.open_to_domain(asked.principal, domain, _given(scaling_groups)))
-
-
-@mutations.field("disassociate_scaling_group_with_domain")
-async def disassociate_scaling_group_with_domain(_: object, info: Info, domain: str, scaling_group: str) -> object:
-    """Take a scaling group from a domain."""
-    return await disassociate_scaling_groups_with_domain(_, info, domain, [scaling_group])
-
-
-@mutations.field("disassociate_scaling_groups_with_domain")
-async def disassociate_scaling_groups_with_domain(
-    _: object, info: Info, domain: str, scaling_groups: list[str | None]
-) -> object:
-    """Take scaling groups from a domain."""
-    asked = info.context
-    return await outcome(info, asked.node_admin.close_to_domain(asked.principal, domain, _given(scaling_groups)))
-
-
-@mutations.field("disassociate_all_scaling_groups_with_domain")
-async def disassociate_all_scaling_groups_with_domain(_: object, info: Info, domain: str) -> object:
-    """Take all its scaling groups from a domain."""
-    return await outcome(info, info.context.node_admin.close_to_domain(info.context.principal, domain))
-
-
-def _given(names: Sequence[str | None]) -> list[str]:
-    """Return the names in a list that may have nulls in it."""
-    return [name for name in names if name is not None]
-
-
 async def _rows(
     asked: Asked, scaling_group: str | None, status: str | None, choice: Choice = EVERYTHING
 ) -> list[NodeRow]:
@@ -156,6 +155,10 @@ async def _rows(
         for node in found
         if wanted is None or node.status.value in wanted
     ]
+
+
+async def _open_to(asked: Asked, guest: Guest, is_active: bool | None) -> list[ScalingGroupRow]:
+    return _group_rows(asked, await asked.nodes.scaling_groups_open_to(asked.principal, guest, is_active=is_active))
 
 
 def _group_rows(asked: Asked, found: list[ScalingGroup]) -> list[ScalingGroupRow]:
@@ -257,22 +260,13 @@ def _total(parts: list[ResourceSlots]) -> dict[str, str]:
     return total.to_json()
 
 
-_CHANGES = (
-    "ModifyAgent",
-    "ModifyScalingGroup",
-    "DeleteScalingGroup",
-    "AssociateScalingGroupWithDomain",
-    "AssociateScalingGroupsWithDomain",
-    "DisassociateScalingGroupWithDomain",
-    "DisassociateScalingGroupsWithDomain",
-    "DisassociateAllScalingGroupsWithDomain",
-)
-
 BINDABLES = [
     queries,
     mutations,
     bind("Agent", AGENT),
     groups,
     payload("CreateScalingGroup", "scaling_group"),
-    *(payload(name) for name in _CHANGES),
+    payload("ModifyAgent"),
+    payload("ModifyScalingGroup"),
+    payload("DeleteScalingGroup"),
 ]

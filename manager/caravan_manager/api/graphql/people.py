@@ -30,6 +30,14 @@ class UserRow:
     projects: Once[dict[UUID, list[Project]]]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A project (the protocol's group), and the scaling groups that are open to each project of the list."""
+
+    project: Project
+    scaling_groups: Once[dict[UUID, list[str]]]
+
+
 @queries.field("keypair")
 async def keypair(_: object, info: Info, domain_name: str | None = None, access_key: str | None = None) -> object:
     """Answer the caller's own keypair, or the one named."""
@@ -163,7 +171,7 @@ async def group(
 ) -> object:
     """Answer one project, if the caller may see it."""
     found = await info.context.people.projects(info.context.principal, domain=domain_name, project=id)
-    return next(iter(_of_kinds(found, kinds.get("type"))), None)
+    return next(iter(_group_rows(info.context, _of_kinds(found, kinds.get("type")))), None)
 
 
 @queries.field("groups")
@@ -176,13 +184,14 @@ async def groups(
 ) -> object:
     """Answer the projects that the caller may see, of the kinds asked for."""
     found = await info.context.people.projects(info.context.principal, domain=domain_name, is_active=is_active)
-    return _of_kinds(found, kinds.get("type"))
+    return _group_rows(info.context, _of_kinds(found, kinds.get("type")))
 
 
 @queries.field("groups_by_name")
 async def groups_by_name(_: object, info: Info, name: str, domain_name: str | None = None) -> object:
     """Answer the projects of one name."""
-    return await info.context.people.projects(info.context.principal, domain=domain_name, name=name)
+    found = await info.context.people.projects(info.context.principal, domain=domain_name, name=name)
+    return _group_rows(info.context, found)
 
 
 def _keypair_rows(asked: Asked, found: list[Keypair]) -> list[KeypairRow]:
@@ -204,6 +213,14 @@ def _user_rows(asked: Asked, found: list[User]) -> list[UserRow]:
 
 def _user_row_of_domain(asked: Asked, found: User, domain_name: str | None) -> UserRow | None:
     return _user_rows(asked, [found])[0] if domain_name in {None, found.domain_name} else None
+
+
+def _group_rows(asked: Asked, found: list[Project]) -> list[GroupRow]:
+    async def load() -> dict[UUID, list[str]]:
+        return await asked.nodes.open_to_projects([project.id for project in found])
+
+    scaling_groups = Once(load)
+    return [GroupRow(project, scaling_groups) for project in found]
 
 
 def _projects_of(asked: Asked, members: list[UUID]) -> Once[dict[UUID, list[Project]]]:
@@ -234,6 +251,10 @@ async def _project_names(row: KeypairRow) -> list[str]:
 
 async def _live_sessions(row: KeypairRow) -> int:
     return (await row.live_sessions.get()).get(row.keypair.access_key, 0)
+
+
+async def _scaling_groups(row: GroupRow) -> list[str]:
+    return (await row.scaling_groups.get()).get(row.project.id, [])
 
 
 async def _projects(row: UserRow) -> list[Project]:
@@ -314,21 +335,21 @@ DOMAIN: dict[str, Callable[[Domain], object]] = {
     "scaling_groups": lambda domain: domain.scaling_groups,
 }
 
-GROUP: dict[str, Callable[[Project], object]] = {
-    "id": lambda project: project.id,
-    "name": lambda project: project.name,
-    "description": lambda project: project.description,
-    "is_active": lambda project: project.is_active,
-    "created_at": lambda project: project.created_at,
-    "modified_at": lambda project: project.modified_at,
-    "domain_name": lambda project: project.domain_name,
-    "total_resource_slots": lambda project: project.total_resource_slots,
-    "allowed_vfolder_hosts": lambda project: project.allowed_vfolder_hosts,
-    "integration_id": lambda project: project.integration_id,
-    "resource_policy": lambda project: project.resource_policy,
-    "type": lambda project: project.type,
+GROUP: dict[str, Callable[[GroupRow], object]] = {
+    "id": lambda row: row.project.id,
+    "name": lambda row: row.project.name,
+    "description": lambda row: row.project.description,
+    "is_active": lambda row: row.project.is_active,
+    "created_at": lambda row: row.project.created_at,
+    "modified_at": lambda row: row.project.modified_at,
+    "domain_name": lambda row: row.project.domain_name,
+    "total_resource_slots": lambda row: row.project.total_resource_slots,
+    "allowed_vfolder_hosts": lambda row: row.project.allowed_vfolder_hosts,
+    "integration_id": lambda row: row.project.integration_id,
+    "resource_policy": lambda row: row.project.resource_policy,
+    "type": lambda row: row.project.type,
     "container_registry": lambda _: {},
-    "scaling_groups": lambda _: [],
+    "scaling_groups": _scaling_groups,
 }
 
 BINDABLES = [

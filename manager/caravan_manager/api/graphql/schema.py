@@ -6,7 +6,7 @@ from pathlib import Path
 from ariadne import make_executable_schema
 from graphql import GraphQLSchema
 
-from caravan_manager.api.graphql import base, explanations, images, nodes, people, quotas, sessions, vfolders
+from caravan_manager.api.graphql import base, explanations, images, nodes, openings, people, quotas, sessions, vfolders
 
 
 @cache
@@ -21,5 +21,6 @@ def make_schema() -> GraphQLSchema:
         *vfolders.BINDABLES,
         *images.BINDABLES,
         *nodes.BINDABLES,
+        *openings.BINDABLES,
         *quotas.BINDABLES,
     )

@@ -5,9 +5,8 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from caravan_common.http import json_response
 from caravan_manager.api.auth import anonymous
-from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, read_parameters
+from caravan_manager.api.context import NODES, PRINCIPAL, read_parameters
 from caravan_manager.nodes.slots import slot_details, slot_types
-from caravan_manager.people.model import ProjectNotFoundError
 from caravan_manager.vfolders.model import ALLOWED_TYPES, folder_id
 
 routes = web.RouteTableDef()
@@ -45,12 +44,5 @@ async def get_vfolder_types(_request: web.Request) -> web.Response:
 async def list_scaling_groups(request: web.Request) -> web.Response:
     """List the scaling groups that the caller may use for a project."""
     wanted = OfGroup.model_validate(await read_parameters(request)).group
-    project = folder_id(wanted)
-    principal = request[PRINCIPAL]
-    found = await request.app[PEOPLE].projects(
-        principal, name=wanted if project is None else None, project=project, is_active=True
-    )
-    if not found:
-        raise ProjectNotFoundError(data=wanted)
-    groups = await request.app[NODES].usable_scaling_groups(principal)
+    groups = await request.app[NODES].usable_scaling_groups(request[PRINCIPAL], folder_id(wanted) or wanted)
     return json_response({"scaling_groups": [{"name": group.name} for group in groups]})

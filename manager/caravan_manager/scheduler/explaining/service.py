@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from caravan_common.states import SessionType
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository as nodes
+from caravan_manager.nodes.model import usable
 from caravan_manager.people.model import Principal
 from caravan_manager.quotas.model import Holder, HolderKind
 from caravan_manager.scheduler.explaining.answer import Told
@@ -74,7 +74,7 @@ class ExplanationsService:
             session, parents = await self._sessions.draft(tx, principal, request)
             drafted = pending_of(session, await sessions.list_by_id(tx, parents))
             _, snapshot = await read_snapshot(tx, now, self._past, drafted)
-            groups = await _groups(tx, principal.domain_name, session.type)
+            groups = await _groups(tx, session)
         pending = snapshot.pending[-1]
         holders = {(HolderKind.USER, str(session.user_id)): principal.email}
         holders[HolderKind.PROJECT, str(session.project_id)] = request.project
@@ -85,7 +85,7 @@ class ExplanationsService:
         now = self._clock()
         async with self._begin() as tx:
             _, snapshot = await read_snapshot(tx, now, self._past)
-            groups = await _groups(tx, session.domain_name, session.type)
+            groups = await _groups(tx, session)
         pending = next((pending for pending in snapshot.pending if pending.id == session.id), None)
         if pending is None:
             page = await self._sessions.by_id(principal, session.id)
@@ -117,10 +117,11 @@ def _explain(snapshot: Snapshot, session: UUID, groups: Sequence[str]) -> Explan
     return explain(snapshot, session, find_plugins(), groups=groups, may_go_on=lambda: time.monotonic() < until)
 
 
-async def _groups(tx: Transaction, domain: str, kind: SessionType) -> list[str]:
-    """Return the scaling groups that a domain's sessions of a type may use."""
-    usable = await nodes.list_scaling_groups(tx, domain=domain, is_active=True)
-    return [group.name for group in usable if group.takes(kind)]
+async def _groups(tx: Transaction, session: Session) -> list[str]:
+    """Return the scaling groups that the session could be in."""
+    guests = usable(session.domain_name, [session.project_id], session.access_key)
+    found = await nodes.list_scaling_groups(tx, open_to=guests, is_active=True)
+    return [group.name for group in found if group.takes(session.type)]
 
 
 def _mentioned(found: Explanation) -> list[UUID]:

@@ -31,6 +31,8 @@ ROOTS = [
     *["compute_session", "compute_session_list", "image", "images"],
     *["vfolder_list", "vfolder_own_list", "vfolder_invited_list", "vfolder_project_list"],
     *["agent", "agent_list", "agents", "scaling_group", "scaling_groups", "storage_volume", "storage_volume_list"],
+    *["accessible_scaling_groups", "scaling_groups_for_domain"],
+    *["scaling_groups_for_user_group", "scaling_groups_for_keypair"],
     *["keypair_resource_policy", "keypair_resource_policies", "resource_preset", "resource_presets"],
 ]
 UNRECORDED_ARGUMENTS = {("images", "is_operation")}
