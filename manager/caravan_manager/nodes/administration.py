@@ -7,9 +7,10 @@ from sqlalchemy.exc import IntegrityError
 
 from caravan_common.errors import ConflictError
 from caravan_manager import audit
+from caravan_manager.checks import Values
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
-from caravan_manager.nodes.groups import Values, check_group_name, check_group_names, checked_group
+from caravan_manager.nodes.groups import check_group_name, check_group_names, checked_group
 from caravan_manager.nodes.model import Guest, NodeNotFoundError, ScalingGroup, ScalingGroupNotFoundError
 from caravan_manager.people.model import Principal
 

@@ -1,18 +1,16 @@
 """What a superadmin may write into a scaling group: each value is checked before it is kept. Pure."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError
+from caravan_manager.checks import Check, Values, checked, flag, is_kept, text
 from caravan_manager.names import is_name
 
 LONGEST_NAME = 64
-LONGEST_TEXT = 1024
 MOST_NAMES = 1000
 LARGEST_OBJECT = 65536
-Values = dict[str, object]
-"""Columns of a scaling group and what they are to hold."""
 
 
 def check_group_name(name: str) -> str:
@@ -36,19 +34,7 @@ def checked_group(given: Mapping[str, object]) -> Values:
     """
     if given.get("wsproxy_api_token") is not None:
         raise InvalidParametersError("wsproxy_api_token: secrets are kept in Vault, not in scaling groups")
-    return {name: check(name, given[name]) for name, check in _CHECKS.items() if given.get(name) is not None}
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidParametersError(f"{name} is true or false")
-    return value
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not _is_kept(value):
-        raise InvalidParametersError(f"{name} is a text of at most {LONGEST_TEXT} characters")
-    return value
+    return checked(given, _CHECKS)
 
 
 def _word(name: str, value: object) -> str:
@@ -64,24 +50,19 @@ def _object(name: str, value: object) -> dict[str, object]:
         written = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (ValueError, RecursionError) as err:
         raise InvalidParametersError(f"{name} has numbers that JSON does not know, or is nested too deeply") from err
-    if len(written) > LARGEST_OBJECT or "\\u0000" in written or not _is_kept(written):
+    if len(written) > LARGEST_OBJECT or "\\u0000" in written or not is_kept(written):
         raise InvalidParametersError(f"{name} is JSON of at most {LARGEST_OBJECT} characters, without NUL")
     return cast("dict[str, object]", value)
 
 
-def _is_kept(text: str) -> bool:
-    """Whether PostgreSQL keeps a text: it has no NUL, and no half of a character."""
-    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
-
-
-_CHECKS: dict[str, Callable[[str, object], object]] = {
-    "description": _text,
-    "is_active": _flag,
-    "is_public": _flag,
-    "wsproxy_addr": _text,
+_CHECKS: dict[str, Check] = {
+    "description": text,
+    "is_active": flag,
+    "is_public": flag,
+    "wsproxy_addr": text,
     "driver": _word,
     "driver_opts": _object,
     "scheduler": _word,
     "scheduler_opts": _object,
-    "use_host_network": _flag,
+    "use_host_network": flag,
 }

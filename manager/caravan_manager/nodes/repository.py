@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
 from caravan_common.wire.events import NodeHeartbeat
+from caravan_manager.checks import Values
 from caravan_manager.db.choice import EVERYTHING, Choice, Fields, conditions, flag, moment, ordering, text, word
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import (
@@ -20,7 +21,6 @@ from caravan_manager.db.tables import (
     scaling_groups_of_keypairs,
     scaling_groups_of_projects,
 )
-from caravan_manager.nodes.groups import Values
 from caravan_manager.nodes.model import Device, Guest, GuestKind, Node, ScalingGroup
 
 CLOCK_SET_BACK = timedelta(seconds=20)

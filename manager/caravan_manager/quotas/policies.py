@@ -1,20 +1,18 @@
 """What a superadmin may write into a keypair's policy: each value is checked before it is kept. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError, NotFoundError
+from caravan_manager.checks import Check, Values, checked, is_kept, json_object, number, positive
 from caravan_manager.names import is_name
 from caravan_manager.quotas.model import SlotLimit
 from caravan_manager.vfolders.model import HostRight
 
-LARGEST = 2**31 - 1
 LONGEST_NAME = 256
 DEFAULTS = frozenset({"LIMITED", "UNLIMITED"})
 RIGHTS = (*HostRight, "invite-others", "set-user-specific-permission", "set-user-perm", "clone-vfolder")
 """Those that clients of Backend.AI send unasked, 26.9 with names of its own; nobody looks at the last four yet."""
-Values = dict[str, object]
-"""Columns of a policy and what they are to hold."""
 
 
 class PolicyNotFoundError(NotFoundError):
@@ -35,11 +33,7 @@ def checked_policy(given: Mapping[str, object]) -> Values:
 
     Raises InvalidParametersError.
     """
-    return {
-        name: None if given[name] is None else check(name, given[name])
-        for name, check in _CHECKS.items()
-        if name in given and (given[name] is not None or name in _NULLABLE)
-    }
+    return checked(given, _CHECKS, _NULLABLE)
 
 
 def _default(name: str, value: object) -> object:
@@ -48,56 +42,44 @@ def _default(name: str, value: object) -> object:
     return value
 
 
-def _number(name: str, value: object, least: int = 0, most: int = LARGEST) -> int:
-    if not isinstance(value, int) or not least <= value <= most:
-        raise InvalidParametersError(f"{name} is a number from {least} to {most}")
-    return value
-
-
-def _positive(name: str, value: object) -> int:
-    return _number(name, value, least=1)
-
-
 def _seconds(name: str, value: object) -> int:
-    return _number(name, value, most=2**53)
+    return number(name, value, most=2**53)
 
 
-def _slots(name: str, value: object) -> dict[str, str]:
-    return SlotLimit.parse(_object(name, value)).to_json()
+def slots(name: str, value: object) -> dict[str, str]:
+    """Check for limits of slots, and of slots on devices of one model."""
+    return SlotLimit.parse(json_object(name, value)).to_json()
 
 
 def _pending_slots(name: str, value: object) -> dict[str, str]:
-    limit = SlotLimit.parse(_object(name, value))
+    limit = SlotLimit.parse(json_object(name, value))
     if limit.models:
         raise InvalidParametersError(f"{name} knows no models: which ones a waiting session gets is not decided yet")
     return limit.to_json()
 
 
-def _hosts(name: str, value: object) -> dict[str, list[str]]:
-    hosts: dict[str, list[str]] = {}
-    for host, rights in _object(name, value).items():
+def hosts(name: str, value: object) -> dict[str, list[str]]:
+    """Check for rights on storage hosts: a list of them for each host."""
+    found: dict[str, list[str]] = {}
+    for host, rights in json_object(name, value).items():
+        if not is_kept(host):
+            raise InvalidParametersError(f"{name}: {host!r} cannot be the name of a host")
         if not isinstance(rights, list) or any(right not in RIGHTS for right in cast("list[object]", rights)):
             raise InvalidParametersError(f"{name}: the rights on {host} are a list of {', '.join(RIGHTS)}")
-        hosts[host] = list(dict.fromkeys(cast("list[str]", rights)))
-    return hosts
+        found[host] = list(dict.fromkeys(cast("list[str]", rights)))
+    return found
 
 
-def _object(name: str, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise InvalidParametersError(f"{name} is an object in JSON")
-    return cast("dict[str, object]", value)
-
-
-_CHECKS: dict[str, Callable[[str, object], object]] = {
+_CHECKS: dict[str, Check] = {
     "default_for_unspecified": _default,
-    "total_resource_slots": _slots,
-    "max_session_lifetime": _number,
-    "max_concurrent_sessions": _number,
-    "max_concurrent_sftp_sessions": _number,
-    "max_containers_per_session": _positive,
+    "total_resource_slots": slots,
+    "max_session_lifetime": number,
+    "max_concurrent_sessions": number,
+    "max_concurrent_sftp_sessions": number,
+    "max_containers_per_session": positive,
     "idle_timeout": _seconds,
-    "allowed_vfolder_hosts": _hosts,
-    "max_pending_session_count": _number,
+    "allowed_vfolder_hosts": hosts,
+    "max_pending_session_count": number,
     "max_pending_session_resource_slots": _pending_slots,
 }
 _NULLABLE = frozenset({"max_pending_session_count", "max_pending_session_resource_slots"})

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select
 
 from caravan_common.slots import ResourceSlots
+from caravan_manager.checks import Values
 from caravan_manager.db.choice import (
     EVERYTHING,
     Choice,
@@ -19,7 +20,6 @@ from caravan_manager.db.choice import (
 from caravan_manager.db.engine import AnyRow, Transaction
 from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, resource_presets, users
 from caravan_manager.quotas.model import HolderKind, KeypairPolicy, QueueLimits, Quota, SlotLimit
-from caravan_manager.quotas.policies import Values
 from caravan_manager.quotas.presets import Preset
 
 policies = keypair_resource_policies
