@@ -73,6 +73,7 @@ def make_api(services: Services, identity: ManagerIdentity, proxies: TrustedProx
     app[ENGINE] = Engine(make_schema())
     app[context.ACCOUNTS] = services.accounts
     app[context.PEOPLE] = services.people
+    app[context.PEOPLE_ADMIN] = services.people_admin
     app[context.SESSIONS] = services.sessions
     app[context.EXPLANATIONS] = services.explanations
     app[context.EVENTS] = services.events

@@ -29,6 +29,7 @@ from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
+from caravan_manager.people.administration import PeopleAdministration
 from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
@@ -61,6 +62,7 @@ class Services:
     """What the doors call."""
 
     people: PeopleService
+    people_admin: PeopleAdministration
     accounts: AccountsService
     sessions: SessionsService
     explanations: ExplanationsService
@@ -166,6 +168,7 @@ def wire(config: ManagerConfig) -> Wired:
     )
     services = Services(
         people=PeopleService(begin, secrets, remembered),
+        people_admin=PeopleAdministration(begin, remembered),
         accounts=AccountsService(
             begin, secrets, LoginThrottle(counters), now, config.people.max_password_age, remembered
         ),

@@ -12,6 +12,7 @@ from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
+from caravan_manager.people.administration import PeopleAdministration
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
@@ -27,6 +28,7 @@ STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
 
 ACCOUNTS: web.AppKey[AccountsService] = web.AppKey("accounts", AccountsService)
 PEOPLE: web.AppKey[PeopleService] = web.AppKey("people", PeopleService)
+PEOPLE_ADMIN: web.AppKey[PeopleAdministration] = web.AppKey("people_admin", PeopleAdministration)
 SESSIONS: web.AppKey[SessionsService] = web.AppKey("sessions", SessionsService)
 EXPLANATIONS: web.AppKey[ExplanationsService] = web.AppKey("explanations", ExplanationsService)
 EVENTS: web.AppKey[SessionEvents] = web.AppKey("events", SessionEvents)

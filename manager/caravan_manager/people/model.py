@@ -49,6 +49,18 @@ class ProjectNotFoundError(NotFoundError):
     object_name = "project"
 
 
+class DomainNotFoundError(NotFoundError):
+    """There is no domain of this name."""
+
+    object_name = "domain"
+
+
+class KeypairNotFoundError(NotFoundError):
+    """There is no keypair with this access key."""
+
+    object_name = "keypair"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who really asks, where a request acts for somebody else."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from caravan_manager.checks import Values
 from caravan_manager.db.choice import (
     EVERYTHING,
     Choice,
@@ -383,3 +384,26 @@ async def list_domains(
         )
         for row in await tx.execute(wanted.order_by(domains.c.name).limit(limit))
     ]
+
+
+async def change_domain(tx: Transaction, name: str, values: Values) -> bool:
+    """Change some columns of a domain; False when there is none."""
+    changed = domains.update().where(domains.c.name == name).values(**values, modified_at=func.now())
+    return (await tx.execute(changed)).rowcount == 1
+
+
+async def change_project(tx: Transaction, project: UUID, domain: str | None, values: Values) -> bool:
+    """Change some columns of a project, of one domain or whichever; False when there is none.
+
+    Raises IntegrityError for a name that is taken, and for a policy that is not there.
+    """
+    wanted = projects.update().where(projects.c.id == project)
+    if domain is not None:
+        wanted = wanted.where(projects.c.domain_name == domain)
+    return (await tx.execute(wanted.values(**values, modified_at=func.now()))).rowcount == 1
+
+
+async def change_keypair(tx: Transaction, access_key: str, values: Values) -> bool:
+    """Change some columns of a keypair; False when there is none. Raises IntegrityError for an unknown policy."""
+    changed = keypairs.update().where(keypairs.c.access_key == access_key)
+    return (await tx.execute(changed.values(**values, modified_at=func.now()))).rowcount == 1

@@ -29,6 +29,8 @@ from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.accounts import AccountsService
+from caravan_manager.people.administration import PeopleAdministration
+from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.people.throttle import LoginThrottle
@@ -109,6 +111,7 @@ async def serving_api(
     redis: Redis | None = None,
     max_password_age: timedelta | None = None,
     only_superadmins_designate: bool = False,
+    remember_seconds: float = 0,
 ) -> AsyncGenerator[Http, None]:
     """Serve the whole API while the block runs."""
 
@@ -117,6 +120,7 @@ async def serving_api(
 
     folders = vfolders or VFoldersService(begin, {})
     secrets, store = SecretKeys(Sealed(), time.monotonic), redis or redis_at(9)
+    remembered = RememberedCredentials(remember_seconds, time.monotonic)
     news = SessionNews()
     moves = SessionMoves(begin, news, now)
     agents, nomad = FakeAgents(), FakeNomad()
@@ -125,8 +129,9 @@ async def serving_api(
         begin, moves, folders, agents, nomad, now, restarts, only_superadmins_designate=only_superadmins_designate
     )
     services = Services(
-        people=PeopleService(begin, secrets),
-        accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age),
+        people=PeopleService(begin, secrets, remembered),
+        people_admin=PeopleAdministration(begin, remembered),
+        accounts=AccountsService(begin, secrets, LoginThrottle(store), now, max_password_age, remembered),
         sessions=sessions,
         explanations=ExplanationsService(begin, sessions, now),
         events=SessionEvents(begin, news),

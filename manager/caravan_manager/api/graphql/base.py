@@ -18,6 +18,7 @@ from caravan_manager.db.choice import Choice
 from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.administration import PeopleAdministration
 from caravan_manager.people.model import Principal
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
@@ -40,6 +41,7 @@ class Asked:
 
     principal: Principal
     people: PeopleService
+    people_admin: PeopleAdministration
     sessions: SessionsService
     explanations: ExplanationsService
     vfolders: VFoldersService

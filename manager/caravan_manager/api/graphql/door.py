@@ -16,6 +16,7 @@ from caravan_manager.api.context import (
     NODE_ADMIN,
     NODES,
     PEOPLE,
+    PEOPLE_ADMIN,
     PRINCIPAL,
     QUOTAS,
     SESSIONS,
@@ -93,6 +94,7 @@ def _asked(request: web.Request) -> Asked:
     return Asked(
         principal=request[PRINCIPAL],
         people=request.app[PEOPLE],
+        people_admin=request.app[PEOPLE_ADMIN],
         sessions=request.app[SESSIONS],
         explanations=request.app[EXPLANATIONS],
         vfolders=request.app[VFOLDERS],

@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from ariadne import ObjectType
 
-from caravan_manager.api.graphql.base import ALL, Asked, Info, Listed, Once, Page, as_uuid, bind, nothing, words
+from caravan_manager.api.graphql.base import (
+    ALL,
+    Asked,
+    Info,
+    Listed,
+    Once,
+    Page,
+    as_uuid,
+    bind,
+    nothing,
+    outcome,
+    payload,
+    words,
+)
 from caravan_manager.people.model import Domain, Keypair, Project, User, UserStatus
 
 queries = ObjectType("Queries")
+mutations = ObjectType("Mutations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +209,30 @@ async def groups_by_name(_: object, info: Info, name: str, domain_name: str | No
     return _group_rows(info.context, found)
 
 
+@mutations.field("modify_domain")
+async def modify_domain(_: object, info: Info, name: str, props: dict[str, Any]) -> object:
+    """Change a domain; what is absent or null stays as it is."""
+    return await outcome(info, info.context.people_admin.change_domain(info.context.principal, name, props), "domain")
+
+
+@mutations.field("modify_group")
+async def modify_group(_: object, info: Info, gid: UUID, props: dict[str, Any]) -> object:
+    """Change a project; what is absent or null stays as it is."""
+    asked = info.context
+
+    async def changed() -> GroupRow:
+        return _group_rows(asked, [await asked.people_admin.change_project(asked.principal, gid, props)])[0]
+
+    return await outcome(info, changed(), "group")
+
+
+@mutations.field("modify_keypair")
+async def modify_keypair(_: object, info: Info, access_key: str, props: dict[str, Any]) -> object:
+    """Change a keypair; what is absent or null stays as it is."""
+    asked = info.context
+    return await outcome(info, asked.people_admin.change_keypair(asked.principal, access_key, props))
+
+
 def _keypair_rows(asked: Asked, found: list[Keypair]) -> list[KeypairRow]:
     async def secrets() -> dict[str, str]:
         return await asked.people.secret_keys(asked.principal, found)
@@ -354,10 +393,14 @@ GROUP: dict[str, Callable[[GroupRow], object]] = {
 
 BINDABLES = [
     queries,
+    mutations,
     bind("KeyPair", KEYPAIR),
     bind("UserInfo", USER_INFO),
     bind("User", USER),
     bind("UserGroup", USER_GROUP),
     bind("Domain", DOMAIN),
     bind("Group", GROUP),
+    payload("ModifyDomain", "domain"),
+    payload("ModifyGroup", "group"),
+    payload("ModifyKeyPair"),
 ]

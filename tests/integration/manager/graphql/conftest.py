@@ -28,7 +28,9 @@ from caravan_manager.images.service import ImagesService
 from caravan_manager.nodes.administration import NodesAdministration
 from caravan_manager.nodes.agents import HttpAgents
 from caravan_manager.nodes.service import NodesService
+from caravan_manager.people.administration import PeopleAdministration
 from caravan_manager.people.model import Principal, UserRole
+from caravan_manager.people.remembered import RememberedCredentials
 from caravan_manager.people.secrets import SecretKeys
 from caravan_manager.people.service import PeopleService
 from caravan_manager.quotas.service import QuotasService
@@ -58,6 +60,7 @@ async def door(begin: Begin) -> AsyncGenerator[Door, None]:
         vfolders_service = VFoldersService(begin, {"local": FakeStorageProxy()})
         app[ENGINE] = Engine(make_schema())
         app[context.PEOPLE] = PeopleService(begin, SecretKeys(cipher, time.monotonic))
+        app[context.PEOPLE_ADMIN] = PeopleAdministration(begin, RememberedCredentials(0, time.monotonic))
         moves = SessionMoves(begin, SessionNews(), lambda: MORNING)
         agents, nomad = HttpAgents(outside, "no token"), NomadCluster("http://127.0.0.1:9", "caravan")
         restarts = Restarts(moves, nomad, agents)
