@@ -13,6 +13,14 @@ from caravan_common.states import SessionType
 from caravan_manager.names import is_name
 
 
+class PolicyKind(StrEnum):
+    """Whose things a resource policy bounds."""
+
+    KEYPAIR = "keypair"
+    USER = "user"
+    PROJECT = "project"
+
+
 class HolderKind(StrEnum):
     """Who has a quota. ``SYSTEM_KEYPAIR`` is a keypair with regard to its system (SFTP) sessions only."""
 
@@ -162,6 +170,29 @@ class KeypairPolicy:
     max_pending_session_resource_slots: Mapping[str, object] | None
     idle_timeout: int
     allowed_vfolder_hosts: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class UserPolicy:
+    """What users of one policy may have, as people see it: 0 folders and -1 bytes mean any number."""
+
+    name: str
+    created_at: datetime
+    max_vfolder_count: int
+    max_quota_scope_size: int
+    max_session_count_per_model_session: int
+    max_customized_image_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPolicy:
+    """What projects of one policy may have, as people see it: 0 folders, -1 bytes and -1 networks mean any number."""
+
+    name: str
+    created_at: datetime
+    max_vfolder_count: int
+    max_quota_scope_size: int
+    max_network_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a superadmin may write into a keypair's policy: each value is checked before it is kept. Pure."""
+"""What a superadmin may write into resource policies: each value is checked before it is kept. Pure."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from caravan_common.errors import InvalidParametersError, NotFoundError
 from caravan_manager.checks import Check, Values, checked, is_kept, json_object, number, positive
 from caravan_manager.names import is_name
-from caravan_manager.quotas.model import SlotLimit
+from caravan_manager.quotas.model import PolicyKind, SlotLimit
 from caravan_manager.vfolders.model import HostRight
 
 LONGEST_NAME = 256
@@ -18,7 +18,7 @@ RIGHTS = (*HostRight, "invite-others", "set-user-specific-permission", "set-user
 class PolicyNotFoundError(NotFoundError):
     """There is no policy of this name."""
 
-    object_name = "keypair resource policy"
+    object_name = "resource policy"
 
 
 def check_policy_name(name: str) -> str:
@@ -28,12 +28,12 @@ def check_policy_name(name: str) -> str:
     return name
 
 
-def checked_policy(given: Mapping[str, object]) -> Values:
-    """Return the columns that are given, each checked; None leaves one as it is, or lifts a limit of the queue.
+def checked_policy(kind: PolicyKind, given: Mapping[str, object]) -> Values:
+    """Return the columns that are given of a policy, each checked; None leaves one as it is, or lifts a queue's limit.
 
     Raises InvalidParametersError.
     """
-    return checked(given, _CHECKS, _NULLABLE)
+    return checked(given, _CHECKS[kind], _NULLABLE)
 
 
 def _default(name: str, value: object) -> object:
@@ -70,7 +70,15 @@ def hosts(name: str, value: object) -> dict[str, list[str]]:
     return found
 
 
-_CHECKS: dict[str, Check] = {
+def _bytes(name: str, value: object) -> int:
+    return number(name, value, least=-1, most=2**53)
+
+
+def _or_any(name: str, value: object) -> int:
+    return number(name, value, least=-1)
+
+
+_OF_KEYPAIRS: dict[str, Check] = {
     "default_for_unspecified": _default,
     "total_resource_slots": slots,
     "max_session_lifetime": number,
@@ -82,4 +90,16 @@ _CHECKS: dict[str, Check] = {
     "max_pending_session_count": number,
     "max_pending_session_resource_slots": _pending_slots,
 }
+_OF_USERS: dict[str, Check] = {
+    "max_vfolder_count": number,
+    "max_quota_scope_size": _bytes,
+    "max_session_count_per_model_session": number,
+    "max_customized_image_count": number,
+}
+_OF_PROJECTS: dict[str, Check] = {
+    "max_vfolder_count": number,
+    "max_quota_scope_size": _bytes,
+    "max_network_count": _or_any,
+}
+_CHECKS = {PolicyKind.KEYPAIR: _OF_KEYPAIRS, PolicyKind.USER: _OF_USERS, PolicyKind.PROJECT: _OF_PROJECTS}
 _NULLABLE = frozenset({"max_pending_session_count", "max_pending_session_resource_slots"})

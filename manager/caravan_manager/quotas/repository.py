@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, RowMapping, Table, select
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.checks import Values
@@ -18,8 +18,27 @@ from caravan_manager.db.choice import (
     text,
 )
 from caravan_manager.db.engine import AnyRow, Transaction
-from caravan_manager.db.tables import domains, keypair_resource_policies, keypairs, projects, resource_presets, users
-from caravan_manager.quotas.model import HolderKind, KeypairPolicy, QueueLimits, Quota, SlotLimit
+from caravan_manager.db.tables import (
+    domains,
+    keypair_resource_policies,
+    keypairs,
+    project_members,
+    project_resource_policies,
+    projects,
+    resource_presets,
+    user_resource_policies,
+    users,
+)
+from caravan_manager.quotas.model import (
+    HolderKind,
+    KeypairPolicy,
+    PolicyKind,
+    ProjectPolicy,
+    QueueLimits,
+    Quota,
+    SlotLimit,
+    UserPolicy,
+)
 from caravan_manager.quotas.presets import Preset
 
 policies = keypair_resource_policies
@@ -101,26 +120,59 @@ async def list_quotas_of_tenants(
 
 async def list_keypair_policies(tx: Transaction, name: str | None, limit: int = 1000) -> list[KeypairPolicy]:
     """Return the policies of keypairs by name, or the one of that name."""
-    wanted = select(policies).order_by(policies.c.name).limit(limit)
+    return [KeypairPolicy(**row) for row in await _policies(tx, policies, name, limit)]
+
+
+async def list_user_policies(tx: Transaction, name: str | None, limit: int = 1000) -> list[UserPolicy]:
+    """Return the policies of users by name, or the one of that name."""
+    found = await _policies(tx, user_resource_policies, name, limit)
+    return [UserPolicy(**row) for row in found]
+
+
+async def list_project_policies(
+    tx: Transaction, name: str | None, member: UUID | None, limit: int = 1000
+) -> list[ProjectPolicy]:
+    """Return the policies of projects by name, or the one of that name; with a member those of the user's projects."""
+    of = project_resource_policies
+    scope: list[ColumnElement[bool]] = []
+    if member is not None:
+        mine = select(projects.c.resource_policy).join_from(projects, project_members)
+        scope.append(of.c.name.in_(mine.where(project_members.c.user_id == member)))
+    return [ProjectPolicy(**row) for row in await _policies(tx, of, name, limit, *scope)]
+
+
+async def _policies(
+    tx: Transaction, of: Table, name: str | None, limit: int, *scope: ColumnElement[bool]
+) -> Sequence[RowMapping]:
+    wanted = select(of).where(*scope).order_by(of.c.name).limit(limit)
     if name is not None:
-        wanted = wanted.where(policies.c.name == name)
-    return [KeypairPolicy(**row) for row in (await tx.execute(wanted)).mappings()]
+        wanted = wanted.where(of.c.name == name)
+    return (await tx.execute(wanted)).mappings().all()
 
 
-async def add_keypair_policy(tx: Transaction, name: str, values: Values) -> None:
+_POLICIES = {
+    PolicyKind.KEYPAIR: keypair_resource_policies,
+    PolicyKind.USER: user_resource_policies,
+    PolicyKind.PROJECT: project_resource_policies,
+}
+
+
+async def add_policy(tx: Transaction, kind: PolicyKind, name: str, values: Values) -> None:
     """Add a policy. Raises IntegrityError when there is one of that name."""
-    await tx.execute(policies.insert().values(name=name, **values))
+    await tx.execute(_POLICIES[kind].insert().values(name=name, **values))
 
 
-async def change_keypair_policy(tx: Transaction, name: str, values: Values) -> bool:
+async def change_policy(tx: Transaction, kind: PolicyKind, name: str, values: Values) -> bool:
     """Change some columns of a policy; False when there is no such policy."""
-    changed = policies.update().where(policies.c.name == name).values(**values or {"name": name})
+    of = _POLICIES[kind]
+    changed = of.update().where(of.c.name == name).values(**values or {"name": name})
     return (await tx.execute(changed)).rowcount == 1
 
 
-async def delete_keypair_policy(tx: Transaction, name: str) -> bool:
-    """Delete a policy; False when there is no such policy. Raises IntegrityError while keypairs have it."""
-    return (await tx.execute(policies.delete().where(policies.c.name == name))).rowcount == 1
+async def delete_policy(tx: Transaction, kind: PolicyKind, name: str) -> bool:
+    """Delete a policy; False when there is no such policy. Raises IntegrityError while somebody has it."""
+    of = _POLICIES[kind]
+    return (await tx.execute(of.delete().where(of.c.name == name))).rowcount == 1
 
 
 async def list_presets(tx: Transaction, scaling_group: str | None) -> list[Preset]:

@@ -9,6 +9,7 @@ from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
 from caravan_manager import audit
+from caravan_manager.checks import Values
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes.model import Node, usable
@@ -16,7 +17,7 @@ from caravan_manager.nodes.repository import list_nodes, list_scaling_groups
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
 from caravan_manager.quotas import repository
-from caravan_manager.quotas.model import HolderKind, KeypairPolicy, Quota
+from caravan_manager.quotas.model import HolderKind, KeypairPolicy, PolicyKind, ProjectPolicy, Quota, UserPolicy
 from caravan_manager.quotas.policies import PolicyNotFoundError, check_policy_name, checked_policy
 from caravan_manager.quotas.presets import Budget, Offer, Preset, Room, known_slots, total
 from caravan_manager.sessions.repository import Holding, list_holdings
@@ -34,40 +35,54 @@ class QuotasService:
             found = await repository.list_keypair_policies(tx, name)
         return [policy for policy in found if principal.is_admin or policy.name == principal.resource_policy]
 
-    async def create_keypair_policy(
-        self, principal: Principal, name: str, given: Mapping[str, object]
-    ) -> KeypairPolicy:
+    async def user_policies(self, principal: Principal, name: str | None = None) -> list[UserPolicy]:
+        """Return users' policies by name: all for administrators, for others only their own."""
+        async with self._begin() as tx:
+            found = await repository.list_user_policies(tx, name)
+        return [policy for policy in found if principal.is_admin or policy.name == principal.user_resource_policy]
+
+    async def project_policies(self, principal: Principal, name: str | None = None) -> list[ProjectPolicy]:
+        """Return projects' policies by name: all for administrators, for others those of their projects."""
+        member = None if principal.is_admin else principal.user_id
+        async with self._begin() as tx:
+            return await repository.list_project_policies(tx, name, member)
+
+    async def create_policy(
+        self, principal: Principal, kind: PolicyKind, name: str, given: Mapping[str, object]
+    ) -> KeypairPolicy | UserPolicy | ProjectPolicy:
         """Make a policy. Only for superadmins. Raises ConflictError when there is one of that name."""
         principal.must_be_superadmin()
         check_policy_name(name)
-        values = checked_policy(given)
+        values = checked_policy(kind, given)
         try:
             async with self._begin() as tx:
-                await repository.add_keypair_policy(tx, name, values)
-                await audit.record(tx, principal, "keypair-policy.create", "keypair-policy", name, values)
-                return (await repository.list_keypair_policies(tx, name))[0]
+                await repository.add_policy(tx, kind, name, values)
+                await _record(tx, principal, "create", kind, name, values)
+                return await _get(tx, kind, name)
         except IntegrityError as err:
-            raise ConflictError(f"there is a keypair resource policy {name} already") from err
+            raise ConflictError(f"there is a {kind.value} resource policy {name} already") from err
 
-    async def change_keypair_policy(self, principal: Principal, name: str, given: Mapping[str, object]) -> None:
-        """Change what is given of a policy; it holds at once, for all keypairs that have it. Only for superadmins."""
+    async def change_policy(
+        self, principal: Principal, kind: PolicyKind, name: str, given: Mapping[str, object]
+    ) -> None:
+        """Change what is given of a policy; it holds at once, for all who have it. Only for superadmins."""
         principal.must_be_superadmin()
-        values = checked_policy(given)
+        values = checked_policy(kind, given)
         async with self._begin() as tx:
-            if not await repository.change_keypair_policy(tx, name, values):
-                raise PolicyNotFoundError(f"there is no keypair resource policy {name}")
-            await audit.record(tx, principal, "keypair-policy.change", "keypair-policy", name, values)
+            if not await repository.change_policy(tx, kind, name, values):
+                raise PolicyNotFoundError(f"there is no {kind.value} resource policy {name}")
+            await _record(tx, principal, "change", kind, name, values)
 
-    async def delete_keypair_policy(self, principal: Principal, name: str) -> None:
-        """Delete a policy. Only for superadmins. Raises ConflictError while keypairs have it."""
+    async def delete_policy(self, principal: Principal, kind: PolicyKind, name: str) -> None:
+        """Delete a policy. Only for superadmins. Raises ConflictError while somebody has it."""
         principal.must_be_superadmin()
         try:
             async with self._begin() as tx:
-                if not await repository.delete_keypair_policy(tx, name):
-                    raise PolicyNotFoundError(f"there is no keypair resource policy {name}")
-                await audit.record(tx, principal, "keypair-policy.delete", "keypair-policy", name, {})
+                if not await repository.delete_policy(tx, kind, name):
+                    raise PolicyNotFoundError(f"there is no {kind.value} resource policy {name}")
+                await _record(tx, principal, "delete", kind, name, {})
         except IntegrityError as err:
-            raise ConflictError(f"keypairs have the resource policy {name}; give them another one first") from err
+            raise ConflictError(f"{kind.value}s have the resource policy {name}; give them another one first") from err
 
     async def presets(self, scaling_group: str | None = None) -> list[Preset]:
         """Return the presets that are offered for all scaling groups, and those of one."""
@@ -101,6 +116,18 @@ class QuotasService:
             presets = await repository.list_presets(tx, scaling_group)
         chosen = groups if scaling_group is None else [scaling_group]
         return _offer(principal, chosen, quotas, [node for node in nodes if node.schedulable], holdings, presets)
+
+
+async def _get(tx: Transaction, kind: PolicyKind, name: str) -> KeypairPolicy | UserPolicy | ProjectPolicy:
+    if kind is PolicyKind.KEYPAIR:
+        return (await repository.list_keypair_policies(tx, name))[0]
+    if kind is PolicyKind.USER:
+        return (await repository.list_user_policies(tx, name))[0]
+    return (await repository.list_project_policies(tx, name, None))[0]
+
+
+async def _record(tx: Transaction, principal: Principal, act: str, kind: PolicyKind, name: str, facts: Values) -> None:
+    await audit.record(tx, principal, f"{kind.value}-policy.{act}", f"{kind.value}-policy", name, facts)
 
 
 async def _project(tx: Transaction, principal: Principal, name: str) -> UUID:

@@ -33,6 +33,7 @@ ROOTS = [
     *["agent", "agent_list", "agents", "scaling_group", "scaling_groups", "storage_volume", "storage_volume_list"],
     *["accessible_scaling_groups", "scaling_groups_for_domain"],
     *["scaling_groups_for_user_group", "scaling_groups_for_keypair"],
+    *["user_resource_policy", "user_resource_policies", "project_resource_policy", "project_resource_policies"],
     *["keypair_resource_policy", "keypair_resource_policies", "resource_preset", "resource_presets"],
 ]
 UNRECORDED_ARGUMENTS = {("images", "is_operation")}
@@ -120,6 +121,8 @@ def test_no_resolver_is_for_a_field_that_does_not_exist() -> None:
         "ScalingGroup": nodes.SCALING_GROUP,
         "StorageVolume": vfolders.VOLUME,
         "KeyPairResourcePolicy": quotas.POLICY,
+        "UserResourcePolicy": quotas.USER_POLICY,
+        "ProjectResourcePolicy": quotas.PROJECT_POLICY,
         "ResourcePreset": quotas.PRESET,
     }
     for name, table in tables.items():
