@@ -67,7 +67,10 @@ class Node:
 
 
 SESSION_TYPES = "allowed_session_types"
-"""The option of a scaling group that names the types of sessions which it takes; all where it is not there."""
+"""The option of a scaling group that names the types of sessions which it takes.
+
+All where it is not there but those of the system: a group takes them only if it names them, as in Backend.AI.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,11 @@ class ScalingGroup:
 
     def takes(self, kind: SessionType) -> bool:
         """Whether sessions of a type may use it: a private one is for the system's only."""
-        if not self.is_public and kind is not SessionType.SYSTEM:
+        is_system = kind is SessionType.SYSTEM
+        if not self.is_public and not is_system:
             return False
         types = self.scheduler_opts.get(SESSION_TYPES)
-        return not isinstance(types, list) or kind.value.lower() in types
+        return kind.value.lower() in types if isinstance(types, list) else not is_system
 
 
 class GuestKind(StrEnum):

@@ -1,5 +1,6 @@
 """What people ask of nodes and scaling groups, and what agents report."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -8,6 +9,7 @@ import structlog
 
 from caravan_common.errors import ForbiddenError
 from caravan_common.slots import ResourceSlots
+from caravan_common.states import NodeStatus, SessionType
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
@@ -88,6 +90,23 @@ class NodesService:
             return await repository.list_scaling_groups(
                 tx, name=name, open_to=guests, is_active=is_active, only_public=not principal.is_admin
             )
+
+    async def groups_for_uploads(self, principal: Principal) -> dict[str, list[str]]:
+        """Return of each volume the caller's scaling groups that take system sessions and have a node that mounts it.
+
+        WebUI asks the first of them for the session into which files are sent with SFTP.
+        """
+        async with self._begin() as tx:
+            guests = usable(principal.domain_name, await _projects(tx, principal), principal.access_key)
+            found = await repository.list_scaling_groups(tx, open_to=guests, is_active=True)
+            names = [group.name for group in found if group.takes(SessionType.SYSTEM)]
+            alive = await repository.list_nodes(tx, status=NodeStatus.ALIVE.value) if names else []
+        mounted = {(node.scaling_group, volume) for node in alive if node.schedulable for volume in node.volumes}
+        of_volume: defaultdict[str, list[str]] = defaultdict(list)
+        for group, volume in sorted(mounted):
+            if group in names:
+                of_volume[volume].append(group)
+        return dict(of_volume)
 
     async def usable_scaling_groups(self, principal: Principal, project: UUID | str) -> list[ScalingGroup]:
         """Return the active scaling groups that the caller may use in a project of the domain, by its ID or name.

@@ -22,7 +22,7 @@ class PolicyKind(StrEnum):
 
 
 class HolderKind(StrEnum):
-    """Who has a quota. ``SYSTEM_KEYPAIR`` is a keypair with regard to its system (SFTP) sessions only."""
+    """Who has a quota. ``SYSTEM_KEYPAIR`` is a keypair with regard to how many system (SFTP) sessions it has."""
 
     KEYPAIR = "keypair"
     SYSTEM_KEYPAIR = "system-keypair"
@@ -33,6 +33,14 @@ class HolderKind(StrEnum):
 
 Holder = tuple[HolderKind, str]
 """A quota's holder: its kind, and the access key, UUID or domain name."""
+
+
+def is_counted(kind: HolderKind, type_: SessionType) -> bool:
+    """Whether a session of a type is one of those whose number a holder's quota limits.
+
+    A system session counts as one of the keypair's system sessions only; its slots count everywhere.
+    """
+    return (kind is HolderKind.SYSTEM_KEYPAIR) is (type_ is SessionType.SYSTEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +61,9 @@ class Tenant:
 
     def holders(self, type_: SessionType) -> tuple[Holder, ...]:
         """Return whose quotas a session of this type counts against, in the order in which they are looked at."""
-        if type_ is SessionType.SYSTEM:
-            return ((HolderKind.SYSTEM_KEYPAIR, self.access_key),)
+        system = ((HolderKind.SYSTEM_KEYPAIR, self.access_key),) if type_ is SessionType.SYSTEM else ()
         return (
+            *system,
             (HolderKind.KEYPAIR, self.access_key),
             (HolderKind.USER, str(self.user)),
             (HolderKind.PROJECT, str(self.project)),

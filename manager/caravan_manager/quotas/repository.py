@@ -74,7 +74,7 @@ async def lock_queue(tx: Transaction, access_key: str) -> None:
 
 
 async def list_quotas_of_keypairs(tx: Transaction, access_keys: Sequence[str]) -> list[Quota]:
-    """Return the quotas of keypairs: of all their sessions but system ones, and of system sessions."""
+    """Return the quotas of keypairs, and of the number of their system sessions."""
     wanted = (
         select(keypairs.c.access_key, policies)
         .join_from(keypairs, policies, keypairs.c.resource_policy == policies.c.name)

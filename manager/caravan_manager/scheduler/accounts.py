@@ -12,7 +12,7 @@ from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import SessionType
-from caravan_manager.quotas.model import Holder, HolderKind, Quota, Tenant
+from caravan_manager.quotas.model import Holder, HolderKind, Quota, Tenant, is_counted
 from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Reason
 from caravan_manager.sessions.model import Seat
 from caravan_manager.sessions.queue import PendingSession, PlacedSession
@@ -36,6 +36,10 @@ class Account:
     quota: Quota
     used: dict[str, Decimal]
     sessions: int = 0
+
+    def counts(self, type_: SessionType) -> bool:
+        """Whether a session of a type is one of those whose number is limited."""
+        return is_counted(self.quota.holder[0], type_)
 
     def excess(self, slots: ResourceSlots) -> list[str]:
         """Return the slots of which the holder would have more than the quota, in alphabetical order."""
@@ -64,7 +68,7 @@ class Accounts:
         """Return which quotas the session would exceed if it started now."""
         slots = session.slots
         accounts = self._accounts_of(session)
-        crowded = [_too_many(account) for account in accounts]
+        crowded = [_too_many(account) for account in accounts if account.counts(session.type)]
         exceeded = [reason for reason in [*crowded, *(_too_much(account, slots) for account in accounts)] if reason]
         return exceeded or ([] if self.narrowed(session) is not None else self.closed(session))
 
@@ -103,7 +107,7 @@ class Accounts:
         if self._limit_models and isinstance(session, PlacedSession):
             amounts |= session.slots_by_model
         for account in accounts:
-            account.sessions += 1
+            account.sessions += account.counts(session.type)
             for slot, amount in amounts.items():
                 account.used[slot] = account.used.get(slot, _NOTHING) + amount
 

@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 
 from caravan_common.slots import ResourceSlots
 from caravan_manager.db.engine import Transaction
-from caravan_manager.quotas.model import Holder, Quota
+from caravan_manager.quotas.model import Holder, Quota, is_counted
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.reading import read_use
 from caravan_manager.scheduler.snapshot import NodeView, Plan, Snapshot
@@ -101,7 +101,8 @@ def use_of(quota: Quota, held: Iterable[PlacedSession]) -> float:
         used = sum((session.slots_by_model for session in sessions), used)
         limits = limits + quota.slots.models
     parts = [float(used.get(slot, Decimal(0)) / most) for slot, most in limits.items() if most]
-    return max([*parts, len(sessions) / quota.sessions if quota.sessions else 0.0])
+    count = sum(is_counted(quota.holder[0], session.type) for session in sessions)
+    return max([*parts, count / quota.sessions if quota.sessions else 0.0])
 
 
 def _add(total: dict[_Labels, float], group: str, slots: ResourceSlots) -> None:

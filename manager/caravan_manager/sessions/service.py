@@ -21,6 +21,7 @@ from caravan_common.errors import (
 from caravan_common.failpoints import FailpointPair
 from caravan_common.ids import job_id
 from caravan_common.nomad.client import Nomad
+from caravan_common.states import SessionType
 from caravan_manager import audit
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
@@ -402,7 +403,7 @@ async def _scaling_group(tx: Transaction, principal: Principal, project: UUID, r
         if group.takes(kind):
             return group.name
     wanted = f"the scaling group '{name}'"
-    if any(group.is_public for group in found):
+    if any(group.is_public or kind is SessionType.SYSTEM for group in found):
         which = "No scaling groups accept" if name is None else f"{wanted} does not accept"
         raise ScalingGroupNotFoundError(f"{which} the session type '{kind.value}'.")
     if name is None:

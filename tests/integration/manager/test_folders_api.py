@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from tests.integration.manager.conftest import Seed
+from tests.integration.manager.test_agent_watcher import heartbeat
 
 from caravan_common.http import Handler, problems
 from caravan_manager.api.auth import is_anonymous
@@ -17,6 +18,7 @@ from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, SESSIONS, VFOL
 from caravan_manager.api.rest import folders, information, resources
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.db.engine import Begin
+from caravan_manager.nodes.repository import change_scaling_group, open_to_domain, record_heartbeat
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.secrets import SecretKeys
@@ -351,6 +353,22 @@ async def test_hosts_are_listed(door: Door, seed: Seed) -> None:
     assert await door.ask("GET", "/folders/_/hosts") == (200, expected)
     assert await door.ask("GET", f"/folders/_/hosts?group_id={seed.project}") == (200, expected)
     assert (await door.ask("GET", "/folders/_/hosts?group_id=nothing"))[0] == 404
+
+
+async def test_a_host_names_the_groups_that_take_uploads(door: Door, seed: Seed, begin: Begin) -> None:
+    """WebUI sends files with SFTP into a system session of the first group that a host names."""
+    opts: dict[str, object] = {"allowed_session_types": ["system"]}
+    mounted = {"sftp": ["volume1"], "elsewhere": ["volume2"], "foreign": ["volume1"], seed.scaling_group: ["volume1"]}
+    async with begin() as tx:
+        for group, volumes in mounted.items():
+            said = {"name": f"node-of-{group}", "scaling_group": group, "volumes": volumes}
+            await record_heartbeat(tx, heartbeat(uuid4(), "1").model_copy(update=said))
+        for group in ("sftp", "elsewhere", "foreign"):
+            await change_scaling_group(tx, group, {"scheduler_opts": opts, "is_public": False})
+        await open_to_domain(tx, seed.domain, ["sftp", "elsewhere"])
+    for caller in ("user", "admin"):
+        _, answer = await door.ask("GET", "/folders/_/hosts", caller=caller)
+        assert answer["volume_info"]["local:volume1"]["sftp_scaling_groups"] == ["sftp"]
 
 
 async def test_all_hosts_are_listed_for_superadmins(door: Door) -> None:

@@ -168,6 +168,12 @@ async def test_destroying_recursively_answers_for_each_session(me: Caller, seed:
         ({"scheduler_opts": {"allowed_session_types": None}}, "batch", None),
         ({"is_public": False}, "batch", "does not exist or you do not have access to"),
         ({"is_active": False}, "batch", "does not exist or you do not have access to"),
+        ({"scheduler_opts": {}}, "system", "does not accept the session type 'system'"),
+        ({"scheduler_opts": {}, "is_public": False}, "system", "does not accept the session type 'system'"),
+        ({"scheduler_opts": {"allowed_session_types": ["batch"]}}, "system", "does not accept the session type"),
+        ({"scheduler_opts": {"allowed_session_types": ["system"]}}, "system", None),
+        ({"scheduler_opts": {"allowed_session_types": ["system"]}, "is_public": False}, "system", None),
+        ({"scheduler_opts": {"allowed_session_types": ["system"]}}, "batch", "does not accept the session type"),
     ],
 )
 async def test_a_scaling_group_takes_only_what_it_says(
@@ -176,7 +182,8 @@ async def test_a_scaling_group_takes_only_what_it_says(
     async with begin() as tx:
         await tx.execute(scaling_groups.update().values(**group))
     for named in (None, seed.scaling_group):
-        asked = body(seed, f"train-{named}", type=kind, config={"scaling_group": named})
+        command = "true" if kind == "batch" else None
+        asked = body(seed, f"train-{named}", type=kind, startupCommand=command, config={"scaling_group": named})
         status, answer = await me.call("POST", "/session", asked)
         assert status == (201 if message is None else 404)
         assert message is None or named is None or message in answer["msg"]

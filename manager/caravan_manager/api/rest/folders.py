@@ -12,8 +12,9 @@ from caravan_common.errors import InvalidParametersError
 from caravan_common.http import json_response
 from caravan_common.states import FolderPermission
 from caravan_common.wire.storage import FileEntry, Volume
-from caravan_manager.api.context import PRINCIPAL, VFOLDERS, read_parameters
+from caravan_manager.api.context import NODES, PRINCIPAL, VFOLDERS, read_parameters
 from caravan_manager.people.model import Principal
+from caravan_manager.sessions.model import volume_of
 from caravan_manager.vfolders.model import (
     ALLOWED_TYPES,
     Host,
@@ -169,7 +170,8 @@ async def list_hosts(request: web.Request) -> web.Response:
     """List the storage hosts that the caller may use."""
     parameters = OfGroup.model_validate(await read_parameters(request))
     hosts = await request.app[VFOLDERS].hosts(request[PRINCIPAL], parameters.group or None)
-    details = {host: _volume(volume) for host, volume in hosts.volumes.items()}
+    groups = await request.app[NODES].groups_for_uploads(request[PRINCIPAL])
+    details = {host: _volume(volume, groups.get(volume_of(host), [])) for host, volume in hosts.volumes.items()}
     return json_response({"default": hosts.default, "allowed": list(hosts.volumes), "volume_info": details})
 
 
@@ -336,12 +338,12 @@ def _described(folder: VFolder, principal: Principal, counted: dict[str, int]) -
     )
 
 
-def _volume(volume: Volume) -> dict[str, Any]:
+def _volume(volume: Volume, sftp_groups: list[str]) -> dict[str, Any]:
     return {
         "backend": volume.backend,
         "capabilities": volume.capabilities,
         "usage": {"percentage": volume.usage_percent},
-        "sftp_scaling_groups": [],
+        "sftp_scaling_groups": sftp_groups,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
-from caravan_manager.quotas.model import Holder, Quota, slot_of
+from caravan_manager.quotas.model import Holder, Quota, is_counted, slot_of
 from caravan_manager.scheduler.demand import Demand, amount_of, demand_of
 from caravan_manager.scheduler.explaining.model import DeviceState, Lack, NodeState, Obstruction, QuotaState
 from caravan_manager.scheduler.ledger import Ledger, numbers
@@ -26,12 +26,12 @@ AMONG_NODES = frozenset({Obstacle.NO_ROOM, Obstacle.LARGER_THAN_ANY_NODE})
 
 
 def usage(holder: Holder, sessions: Iterable[PlacedSession | PendingSession]) -> tuple[ResourceSlots, int]:
-    """Return what sessions take of a holder's quota: amounts, those by model too, and how many they are."""
+    """Return what sessions take of a holder's quota: amounts, those by model too, and the number that it limits."""
     amounts: dict[str, Decimal] = {}
     count = 0
     for session in sessions:
         if holder in session.holders:
-            count += 1
+            count += is_counted(holder[0], session.type)
             for slot, amount in (*session.slots.items(), *session.slots_by_model.items()):
                 amounts[slot] = amounts.get(slot, Decimal(0)) + amount
     return ResourceSlots(amounts), count
@@ -40,7 +40,7 @@ def usage(holder: Holder, sessions: Iterable[PlacedSession | PendingSession]) ->
 def passed_limits(session: PendingSession, quota: Quota, has: ResourceSlots, count: int) -> list[QuotaState]:
     """Return which limits of a quota the session would pass beside what its holder has."""
     states: list[QuotaState] = []
-    if quota.sessions is not None and count >= quota.sessions:
+    if quota.sessions is not None and is_counted(quota.holder[0], session.type) and count >= quota.sessions:
         states.append(QuotaState(quota.holder, None, Decimal(count), Decimal(1), Decimal(quota.sessions)))
     for slot, asks in sorted(session.slots.items()):
         limit = quota.slots.most(slot)

@@ -202,14 +202,36 @@ def test_quotas_hold_over_all_scaling_groups_of_a_pass() -> None:
     assert decided.waits[0].reasons == (Reason(Obstacle.DOMAIN_QUOTA, ("default", "cpu"), "cpu=3"),)
 
 
-def test_system_sessions_count_against_their_own_number_only() -> None:
-    quotas = (
-        quota(HolderKind.KEYPAIR, "AK", cpu=1, sessions=1),
-        quota(HolderKind.SYSTEM_KEYPAIR, "AK", sessions=1),
-    )
-    system = [replace(session(n, slots(2, 1)), type=SessionType.SYSTEM) for n in (1, 2)]
-    decided = decided_with(*system, session(3, slots(1, 1)), quotas=quotas)
+def test_the_number_of_system_sessions_is_one_of_their_own() -> None:
+    quotas = (quota(HolderKind.KEYPAIR, "AK", sessions=1), quota(HolderKind.SYSTEM_KEYPAIR, "AK", sessions=1))
+    system = [system_session(n, 1) for n in (1, 2)]
+    decided = decided_with(*system, session(3, slots(1, 1)), session(4, slots(1, 1)), quotas=quotas)
     assert [p.session.int for p in decided.placements] == [1, 3]
+    assert {w.session.int: w.reasons for w in decided.waits} == {
+        2: (Reason(Obstacle.CONCURRENCY, ("AK",), "1"),),
+        4: (Reason(Obstacle.CONCURRENCY, ("AK",), "1"),),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "holder", "obstacle"),
+    [
+        (HolderKind.KEYPAIR, "AK", Obstacle.KEYPAIR_QUOTA),
+        (HolderKind.USER, str(UUID(int=2)), Obstacle.USER_QUOTA),
+        (HolderKind.PROJECT, str(UUID(int=0)), Obstacle.PROJECT_QUOTA),
+        (HolderKind.DOMAIN, "default", Obstacle.DOMAIN_QUOTA),
+    ],
+)
+def test_the_slots_of_system_sessions_count_as_everybodys(kind: HolderKind, holder: str, obstacle: Obstacle) -> None:
+    quotas = (quota(kind, holder, cpu=2), quota(HolderKind.SYSTEM_KEYPAIR, "AK"))
+    decided = decided_with(system_session(1, 3), system_session(2, 2), session(3, slots(1, 1)), quotas=quotas)
+    assert [p.session.int for p in decided.placements] == [2]
+    reason = (Reason(obstacle, (holder, "cpu"), "cpu=2"),)
+    assert {w.session.int: w.reasons for w in decided.waits} == {1: reason, 3: reason}
+
+
+def system_session(number: int, cpu: float) -> PendingSession:
+    return replace(session(number, slots(cpu, 1)), type=SessionType.SYSTEM)
 
 
 @pytest.mark.parametrize(
