@@ -3,9 +3,11 @@
 Who reads it for a pass goes on with the default of what cannot be read; who writes it is refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar, cast
 
 from caravan_common.errors import InvalidParametersError
@@ -24,6 +26,21 @@ WEIGHTS = "fair_share_weights"
 """``{"domains": {name: weight}, "projects": {…}, "users": {…}}``, 1 where unnamed."""
 WEIGHED = ("domains", "projects", "users")
 DEFAULT_HALF_LIFE = timedelta(days=7)
+CONFIG = "config"
+"""What the scheduler's own package reads, and nothing here."""
+SELECTOR_CONFIG = "agent_selector_config"
+"""What the selector's own package reads, and nothing here."""
+SPREADING = "enforce_spreading_endpoint_replica"
+"""Belongs to model services: kept, and without effect until there are such."""
+FRAGMENTATION = "allow_fractional_resource_fragmentation"
+"""Kept, and without effect: here a part of a device is never made of two."""
+ROUTE_CLEANUP = "route_cleanup_target_statuses"
+"""Belongs to model services, as SPREADING."""
+ROUTE_STATUSES = ("healthy", "unhealthy", "degraded")
+SAME_SELECTORS = {"legacy": "dispersed"}
+"""Backend.AI's names of selectors that are another one here: both take the node that has most left."""
+ALIKE = 0.85
+"""From which likeness on (difflib's ratio) an unknown option is taken for a known one that was written wrongly."""
 
 HEAVIEST = 1_000_000
 """The largest weight."""
@@ -55,7 +72,7 @@ def group_view(name: str, scheduler: str, options: Options) -> tuple[GroupView, 
     view = GroupView(
         name,
         scheduler,
-        selector=str(options.get(SELECTOR) or DEFAULT_SELECTOR),
+        selector=_selector(options),
         pending_timeout=_read(PENDING_TIMEOUT, _pending_timeout, options, problems),
         preemption=rules,
         options=dict(options),
@@ -64,21 +81,18 @@ def group_view(name: str, scheduler: str, options: Options) -> tuple[GroupView, 
 
 
 def check_options(scheduler: str, options: Options, plugins: Plugins) -> None:
-    """Raise InvalidParametersError for options that cannot be read, and for a plugin that is not installed here."""
+    """Raise InvalidParametersError for options that cannot be read, and for a plugin that is not installed here.
+
+    Options that nothing here knows are kept, for schedulers of other packages; not one that is nearly a known one.
+    """
     problems: list[str] = []
-    checks: dict[str, Callable[[Options], object]] = {
-        PENDING_TIMEOUT: _pending_timeout,
-        HALF_LIFE: half_life,
-        WEIGHTS: _weights,
-        SESSION_TYPES: _session_types,
-        PREEMPTION: _checked_rules,
-    }
-    for name, parse in checks.items():
+    for name, parse in _CHECKS.items():
         _read(name, parse, options, problems)
+    problems += [problem for name in options if (problem := _mistyped(name)) is not None]
     if scheduler not in plugins.sequencers:
         problems.append(f"scheduler: {_not_among(scheduler, sorted(plugins.sequencers))}")
-    if (selector := str(options.get(SELECTOR) or DEFAULT_SELECTOR)) not in plugins.selectors:
-        problems.append(f"{SELECTOR}: {_not_among(selector, sorted(plugins.selectors))}")
+    if (selector := _selector(options)) not in plugins.selectors:
+        problems.append(f"{SELECTOR}: {_not_among(selector, sorted({*plugins.selectors, *SAME_SELECTORS}))}")
     if problems:
         raise InvalidParametersError("; ".join(problems))
 
@@ -95,6 +109,20 @@ def _read(name: str, parse: Callable[[Options], Value], options: Options, proble
     except (InvalidParametersError, ValueError) as err:
         problems.append(f"{name}: {err}")
     return None
+
+
+def _mistyped(name: str) -> str | None:
+    """Say which option an unknown one probably was to be; None for a known one, and for one unlike all of them."""
+    if name in KNOWN:
+        return None
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), KNOWN, n=1, cutoff=ALIKE)
+    return f"there is no option {_cut(name)}; did you mean {close[0]}?" if close else None
+
+
+def _selector(options: Options) -> str:
+    """Return the name of the selector."""
+    named = str(options.get(SELECTOR) or DEFAULT_SELECTOR)
+    return SAME_SELECTORS.get(named, named)
 
 
 def _pending_timeout(options: Options) -> timedelta | None:
@@ -141,12 +169,30 @@ def _checked_rules(options: Options) -> None:
 
 def _session_types(options: Options) -> None:
     """Raise ValueError for types of sessions that there are not."""
-    written = options.get(SESSION_TYPES)
+    _words(SESSION_TYPES, TYPES, options)
+    if options.get(SESSION_TYPES) == []:
+        raise ValueError("it names one type at least")
+
+
+def _words(name: str, known: Collection[str], options: Options) -> None:
+    """Raise ValueError unless an option is a list of known words, or absent."""
+    written = options.get(name)
     if written is not None and not isinstance(written, list):
         raise ValueError("it is a list")
-    for kind in cast("list[object]", written or []):
-        if kind not in TYPES:
-            raise ValueError(_not_among(kind, TYPES))
+    for word in cast("list[object]", written or []):
+        if word not in known:
+            raise ValueError(_not_among(word, known))
+
+
+def _flag(name: str, options: Options) -> None:
+    """Raise ValueError unless an option is true or false, or absent."""
+    if not isinstance(options.get(name), bool | None):
+        raise ValueError("it is true or false")  # noqa: TRY004 - it is an operator's value, not a program's
+
+
+def _own(name: str, options: Options) -> None:
+    """Raise ValueError unless an option that only a plugin reads is an object, or absent."""
+    _object(options.get(name))
 
 
 def _weights(options: Options) -> None:
@@ -188,3 +234,19 @@ def _not_among(value: object, known: Iterable[str]) -> str:
 
 def _cut(value: object) -> str:
     return repr(value if isinstance(value, int | float) else str(value)[:100])
+
+
+_CHECKS: dict[str, Callable[[Options], object]] = {
+    PENDING_TIMEOUT: _pending_timeout,
+    HALF_LIFE: half_life,
+    WEIGHTS: _weights,
+    SESSION_TYPES: _session_types,
+    PREEMPTION: _checked_rules,
+    CONFIG: partial(_own, CONFIG),
+    SELECTOR_CONFIG: partial(_own, SELECTOR_CONFIG),
+    SPREADING: partial(_flag, SPREADING),
+    FRAGMENTATION: partial(_flag, FRAGMENTATION),
+    ROUTE_CLEANUP: partial(_words, ROUTE_CLEANUP, ROUTE_STATUSES),
+}
+KNOWN = (SELECTOR, *_CHECKS)
+"""The options that are understood here."""

@@ -20,6 +20,11 @@ ALL: dict[str, Any] = {
         "enabled": True, "preemptible_priority": 3, "order": "oldest", "mode": "reschedule",
         "preemption_min_runtime": "10m", "preemption_grace": "90s", "victim_scope": "any",
     },
+    "config": {"anything": [1]},
+    "agent_selector_config": {},
+    "enforce_spreading_endpoint_replica": True,
+    "allow_fractional_resource_fragmentation": False,
+    "route_cleanup_target_statuses": ["unhealthy", "degraded"],
     "option_of_another_packages_scheduler": [1, 2],
 }  # fmt: skip
 
@@ -58,6 +63,17 @@ def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
             "types: there is no 'batsch'; there are interactive, batch",
         ),
         ({"allowed_session_types": [["batch"]]}, "allowed_session_types: there is no"),
+        ({"allowed_session_types": []}, "allowed_session_types: it names one type at least"),
+        ({"config": "x"}, "config: it is an object in JSON"),
+        ({"agent_selector_config": [1]}, "agent_selector_config: it is an object in JSON"),
+        ({"enforce_spreading_endpoint_replica": "yes"}, "enforce_spreading_endpoint_replica: it is true or false"),
+        ({"allow_fractional_resource_fragmentation": 0}, "allow_fractional_resource_fragmentation: it is true or"),
+        ({"route_cleanup_target_statuses": "unhealthy"}, "route_cleanup_target_statuses: it is a list"),
+        ({"route_cleanup_target_statuses": ["ill"]}, "there is no 'ill'; there are healthy, unhealthy, degraded"),
+        ({"pending_timout": "1h"}, "there is no option 'pending_timout'; did you mean pending_timeout?"),
+        ({"pendingTimeout": "1h"}, "did you mean pending_timeout?"),
+        ({"allowed-session-types": ["batch"]}, "did you mean allowed_session_types?"),
+        ({"preemptions": {}}, "did you mean preemption?"),
         ({"pending_timeout": "soon"}, "pending_timeout: 'soon' is not a duration"),
         ({"pending_timeout": "-1h"}, "pending_timeout: '-1h' is negative"),
         ({"fair_share_half_life": "a while"}, "fair_share_half_life: 'a while' is not a duration"),
@@ -93,6 +109,18 @@ def test_what_cannot_be_read_is_refused_when_it_is_written_and_left_out_of_a_pas
     assert message in str(refused.value)
     view, _ = group_view("g", "drf", wrong)
     assert (view.pending_timeout, view.preemption) == (None, None)
+
+
+def test_the_selector_legacy_is_dispersed() -> None:
+    options = {"agent_selection_strategy": "legacy"}
+    check_options("fifo", options, find_plugins())
+    view, problems = group_view("g", "fifo", options)
+    assert (view.selector, view.options, problems) == ("dispersed", options, [])
+
+
+@pytest.mark.parametrize("name", ["weights", "timeout", "half_life", "session_types", "backfill_depth", "réglage"])
+def test_options_of_other_packages_are_kept(name: str) -> None:
+    check_options("fifo", {name: 1}, find_plugins())
 
 
 def test_a_scheduler_that_is_not_installed_is_refused_and_all_problems_are_told() -> None:
