@@ -187,6 +187,18 @@ async def list_models(tx: Transaction) -> frozenset[str]:
     return frozenset((await tx.scalars(names)).all())
 
 
+async def list_fewest_shares(tx: Transaction) -> dict[str, dict[str, int]]:
+    """Return of each scaling group and slot how many shares the coarsest device has, of nodes that are away too."""
+    devices = select(nodes.c.scaling_group, func.jsonb_array_elements(nodes.c.devices, type_=JSONB).label("device"))
+    each = devices.subquery()
+    slot, shares = each.c.device["slot"].astext, func.min(each.c.device["shares"].as_integer())
+    wanted = select(each.c.scaling_group, slot.label("slot"), shares.label("shares"))
+    found: dict[str, dict[str, int]] = {}
+    for row in await tx.execute(wanted.group_by(each.c.scaling_group, slot).order_by(each.c.scaling_group, slot)):
+        found.setdefault(row.scaling_group, {})[row.slot] = row.shares
+    return found
+
+
 async def list_scaling_groups(
     tx: Transaction,
     *,

@@ -15,6 +15,7 @@ from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
 from caravan_manager.nodes.model import Guest, Node, NodeNotFoundError, ScalingGroup, usable
+from caravan_manager.nodes.slots import coarsest
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
 from caravan_manager.sessions.repository import occupied_by_node
@@ -49,6 +50,16 @@ class NodesService:
         """Return the names of the slots that some node offers."""
         async with self._begin() as tx:
             return await repository.list_slots(tx)
+
+    async def fewest_shares(self) -> dict[str, dict[str, int]]:
+        """Return of each scaling group, and of each slot that its devices give, the shares of the coarsest device."""
+        async with self._begin() as tx:
+            return await repository.list_fewest_shares(tx)
+
+    async def coarsest(self, scaling_group: str | None) -> dict[str, int]:
+        """Return the shares of the coarsest device of each slot, in one scaling group or in all."""
+        found = await self.fewest_shares()
+        return coarsest(found.values() if scaling_group is None else [found.get(scaling_group, {})])
 
     async def nodes(
         self,

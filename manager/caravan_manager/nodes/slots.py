@@ -1,15 +1,19 @@
 """The resource slots that people can ask for: how each is counted, and how clients show it. No I/O.
 
-Names and types are Backend.AI's. cpu and memory are everywhere; accelerators are known once a node offers them.
+Names and types are Backend.AI's. cpu and memory are everywhere; accelerators are known once a node offers them. Of its
+four types, ``count``, ``bytes``, ``unique`` and ``unified``, the last has no slot here: it is that of devices which a
+session gets all together and counts as one, and no kind of accelerator that Caravan knows is given so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from caravan_common.slots import BYTES_SLOTS
 
 INTRINSIC = ("cpu", "mem")
 """The slots that every node has."""
+PARTS = ".shares"
+"""How the names of slots end that are given in parts of a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,38 @@ _DETAILS = {
     "rngd.device": SlotDetail("FuriosaAI RNGD", "RNGD", "furiosa"),
     "hyperaccel-lpu.device": SlotDetail("HyperAccel LPU", "LPU", "npu_generic"),
     "tt-n300.device": SlotDetail("Tenstorrent n300", "n300", "tenstorrent"),
+    "xpu.device": SlotDetail("Intel XPU", "XPU", "npu_generic"),
 }
 
 
 def slot_type(slot: str) -> str:
-    """Return how a slot is counted: ``bytes``, ``count``, or ``unique`` for a partition that is there once."""
+    """Return how a slot is counted: ``bytes``, ``count``, or ``unique``."""
     if slot in BYTES_SLOTS:
         return "bytes"
-    return "unique" if ":" in slot else "count"
+    return "unique" if is_unique(slot) else "count"
+
+
+def is_unique(slot: str) -> bool:
+    """Whether a container has one of a slot or none: a program can use one partition (MIG) of a GPU only."""
+    return ":" in slot
+
+
+def quantum(fewest_shares: Mapping[str, int]) -> float | None:
+    """Return the part that every device of slots can be asked for in multiples of, where some are given in parts.
+
+    ``fewest_shares`` is of each slot how many shares the coarsest device has: 20 make a quantum of 0.05.
+    """
+    shares = [count for slot, count in fewest_shares.items() if count > 1 or slot.endswith(PARTS)]
+    return 1 / min(shares) if shares else None
+
+
+def coarsest(of_groups: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the fewest shares of each slot over several scaling groups."""
+    found: dict[str, int] = {}
+    for group in of_groups:
+        for slot, shares in group.items():
+            found[slot] = min(shares, found.get(slot, shares))
+    return found
 
 
 def slot_types(offered: Iterable[str]) -> dict[str, str]:
@@ -55,14 +83,18 @@ def slot_types(offered: Iterable[str]) -> dict[str, str]:
     return {slot: slot_type(slot) for slot in (*INTRINSIC, *sorted(set(offered) - set(INTRINSIC)))}
 
 
-def slot_details(offered: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Return how clients show each slot, in the form of Backend.AI 25.5.2."""
-    return {slot: _shown(slot, _DETAILS.get(slot) or _unknown(slot)) for slot in slot_types(offered)}
+def slot_details(offered: Iterable[str], fewest_shares: Mapping[str, int]) -> dict[str, dict[str, object]]:
+    """Return how clients show each slot, in the form of Backend.AI 25.5.2; what is given in parts has a quantum."""
+    details = {slot: _shown(slot, _DETAILS.get(slot) or _unknown(slot)) for slot in slot_types(offered)}
+    for slot, shares in fewest_shares.items():
+        if slot in details and (size := quantum({slot: shares})) is not None:
+            details[slot]["quantum_size"] = size
+    return details
 
 
 def _unknown(slot: str) -> SlotDetail:
     kind = slot.partition(".")[0]
-    return SlotDetail(kind.upper(), kind.upper(), "npu_generic", digits=2 if slot.endswith(".shares") else 0)
+    return SlotDetail(kind.upper(), kind.upper(), "npu_generic", digits=2 if slot.endswith(PARTS) else 0)
 
 
 def _shown(slot: str, detail: SlotDetail) -> dict[str, object]:

@@ -1,12 +1,13 @@
 """Which nodes would do for a session if nobody else used them, and if none would, why. Pure."""
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import numpy as np
 
 from caravan_common.states import ClusterMode
 from caravan_manager.scheduler.arrays import Ints, Mask
-from caravan_manager.scheduler.demand import Demand
+from caravan_manager.scheduler.demand import WHOLE, Demand
 from caravan_manager.scheduler.finder import Eligible
 from caravan_manager.scheduler.ledger import Ledger, numbers
 from caravan_manager.scheduler.snapshot import NodeView, Obstacle, Reason
@@ -50,7 +51,9 @@ class Eligibility:
             return hosts
         large = hosts[self._empty.fits(demand, hosts)]
         if not len(large):
-            return Reason(Obstacle.LARGER_THAN_ANY_NODE, some_of([self._nodes[row].name for row in numbers(hosts)]))
+            there = [self._nodes[row] for row in numbers(hosts)]
+            about = some_of([node.name for node in there])
+            return Reason(Obstacle.LARGER_THAN_ANY_NODE, about, parts_given(demand, there))
         names, apart = avoided
         others = large[[self._nodes[row].name not in names for row in numbers(large)]] if names else large
         return Eligible(demand, others if len(others) >= apart else large, len(self._nodes))
@@ -79,6 +82,20 @@ class Eligibility:
 
     def _which(self, rule: Callable[[NodeView], bool]) -> Mask:
         return np.array([rule(node) for node in self._nodes], np.bool_)
+
+
+def parts_given(demand: Demand, nodes: Sequence[NodeView]) -> str:
+    """Return what parts of devices there are, where none of the nodes' devices gives a part that a demand wants.
+
+    As ``multiples of 0.05 or 0.1 cuda.shares``; empty where each part can be had of some device.
+    """
+    for wanted in demand.devices:
+        devices = [d for node in nodes for d in node.devices if d.slot == wanted.slot and d.healthy]
+        shares = {d.shares for d in devices if not demand.models or d.model in demand.models}
+        if any(all(part % (WHOLE // count) for count in shares) for part in wanted.parts if shares):
+            steps = [format(Decimal(1) / count, "f") for count in sorted(shares, reverse=True)]
+            return f"multiples of {' or '.join(steps)} {wanted.slot}"
+    return ""
 
 
 def some_of(names: Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ CHECKS_FAILED = "predicate-checks-failed"
 
 def sentence(reason: Reason) -> str:
     """Return what the user is told: a sentence for a check, else the names that the obstacle is about."""
-    words = _SENTENCES.get(reason.obstacle, "{about}")
+    words = _SENTENCES.get(
+        reason.obstacle, "{about} (accelerators are given in {limit})" if reason.limit else "{about}"
+    )
     return words.format(about=", ".join(reason.about), limit=reason.limit)
 
 

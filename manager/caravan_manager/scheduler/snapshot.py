@@ -174,7 +174,7 @@ class Reason:
 
     ``about`` names nodes (for NO_ROOM those that would do if they had room), volumes (for NO_NODE_WITH_VOLUMES),
     sessions (for BEHIND_THE_HEAD and DEPENDENCIES as ``name (id)``), or the holder of the quota. ``limit`` says what is
-    allowed, where that is the point.
+    allowed, where that is the point: of a quota, or of the parts of a device that can be had.
     """
 
     obstacle: Obstacle

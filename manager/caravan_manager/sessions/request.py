@@ -1,7 +1,7 @@
 """A request for a session becomes a session: defaults from the image, limits, names. Pure."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from caravan_common.slots import ResourceSlots, parse_bytes
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.devices import kind_of
 from caravan_manager.images.model import Image
+from caravan_manager.nodes.slots import is_unique
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.durations import parse_moment
 from caravan_manager.sessions.model import MODELS, Kernel, Session, SessionMount, check_environ, models_in
@@ -234,10 +235,22 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
     unknown = sorted(name for name in slots if name not in DEFAULT_SLOTS and name not in offered)
     if unknown:
         raise InvalidParametersError(f"no node offers {', '.join(unknown)}")
+    _check_unique(slots)
     kinds = sorted({kind_of(name) for name in slots if name not in DEFAULT_SLOTS})
     if len(kinds) > 1:
         raise InvalidParametersError(f"a session has accelerators of one kind, not of {' and '.join(kinds)}")
     return ResourceSlots(slots)
+
+
+def _check_unique(slots: Mapping[str, Decimal]) -> None:
+    """Refuse parts, and more than one, of what a container has one of or none."""
+    for name, amount in slots.items():
+        if is_unique(name) and amount != 1:
+            raise InvalidParametersError(
+                f"a container has one {name} or none, not {amount.normalize():f}; ask for more containers"
+                " (cluster_size), or for another slot",
+                slot=name,
+            )
 
 
 def _check_models(wanted: Sequence[str], known: Collection[str], slots: ResourceSlots) -> None:

@@ -274,3 +274,12 @@ async def test_the_command_needs_nothing_but_the_database(
     explained, refused = await asyncio.gather(said("mine"), said("nobody"))
     assert (explained[0], "SESSION     mine (" in explained[1]) == (0, True), explained
     assert (refused[0], "does not exist" in refused[1]) == (1, True), refused
+
+
+async def test_a_part_that_no_accelerator_gives_is_told_with_what_would_do(world: World) -> None:
+    await world.make(world.user, "mine", cuda_shares="0.33")
+    told = await explained(world.user, "mine")
+    assert texts(told, "reasons") == [
+        "the accelerators of scaling group default are given in multiples of 0.1 cuda.shares only"
+    ]
+    assert "it asked for 0.3 cuda.shares instead of 0.33" in texts(told, "would_help")

@@ -13,6 +13,7 @@ from tests.integration.manager.conftest import Seed
 from tests.integration.manager.test_agent_watcher import heartbeat
 
 from caravan_common.http import Handler, problems
+from caravan_common.wire.devices import Device
 from caravan_manager.api.auth import is_anonymous
 from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, SESSIONS, VFOLDERS
 from caravan_manager.api.rest import folders, information, resources
@@ -391,6 +392,17 @@ async def test_anybody_may_read_what_is_public(door: Door) -> None:
     assert set(details["mem"]) == {
         *("slot_name", "description", "human_readable_name", "display_unit", "number_format", "display_icon")
     }
+
+
+async def test_slots_that_are_given_in_parts_have_a_quantum(door: Door, begin: Begin) -> None:
+    async with begin() as tx:
+        for group, shares in (("fine", 50), ("coarse", 10)):
+            gpu = Device(id="GPU-1", slot="cuda.shares", model="A100", shares=shares)
+            said = {"name": group, "scaling_group": group, "slots": {"cuda.shares": "1"}, "devices": [gpu]}
+            await record_heartbeat(tx, heartbeat(uuid4()).model_copy(update=said))
+    for query, size in (("", 0.1), ("?sgroup=fine", 0.02), ("?sgroup=coarse", 0.1), ("?sgroup=none", None)):
+        _, details = await door.ask("GET", f"/config/resource-slots/details{query}", caller=None)
+        assert details["cuda.shares"].get("quantum_size") == size
 
 
 async def test_the_manager_says_how_it_is(door: Door) -> None:

@@ -246,3 +246,19 @@ async def test_the_offer_of_presets_is_as_before_with_limits_for_models(world: W
     await allow(world, A100="0.5")
     _, after = await world.user.call("POST", "/resource/check-presets", {"group": "default"})
     assert after == before
+
+
+MIG = "cuda.device:1g.10gb-mig"
+
+
+@pytest.mark.parametrize("amount", ["2", "0.5", "1.5"])
+async def test_a_container_has_one_partition_of_a_gpu_or_none(world: World, amount: str) -> None:
+    parts = [Device(id=f"MIG-{i}", slot=MIG, model="H100 1g.10gb") for i in range(4)]
+    await world.manager.add_node("m", node=str(uuid4()), url="http://m:6001", devices=parts)
+    wish = {"cpu": "1", "mem": "256m", MIG: amount}
+    status, problem = await world.ask("parts", config={"resources": wish})
+    assert (status, problem["type"].rpartition("/")[2]) == INVALID
+    assert f"a container has one {MIG} or none, not {amount}" in problem["msg"]
+    for mode in ("single-node", "multi-node"):
+        where = await world.placed(mode, clusterSize=2, clusterMode=mode, config={"resources": wish | {MIG: "1"}})
+        assert [(node, len(devices)) for node, devices in where] == [("m", 1), ("m", 1)]

@@ -24,6 +24,7 @@ from caravan_manager.api.graphql.base import (
 )
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.nodes.model import Guest, GuestKind, Node, ScalingGroup
+from caravan_manager.nodes.slots import quantum
 
 queries = ObjectType("Queries")
 mutations = ObjectType("Mutations")
@@ -40,10 +41,11 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class ScalingGroupRow:
-    """A scaling group, and the nodes of all groups, loaded once for the list."""
+    """A scaling group; the nodes of all groups and the shares of their coarsest devices are loaded once for a list."""
 
     group: ScalingGroup
     nodes: Once[list[NodeRow]]
+    shares: Once[dict[str, dict[str, int]]]
 
 
 @queries.field("agent")
@@ -165,8 +167,8 @@ def _group_rows(asked: Asked, found: list[ScalingGroup]) -> list[ScalingGroupRow
     async def load() -> list[NodeRow]:
         return await _rows(asked, None, None)
 
-    nodes = Once(load)
-    return [ScalingGroupRow(group, nodes) for group in found]
+    nodes, shares = Once(load), Once(asked.nodes.fewest_shares)
+    return [ScalingGroupRow(group, nodes, shares) for group in found]
 
 
 def _amount(slots: ResourceSlots, name: str) -> float:
@@ -224,11 +226,16 @@ SCALING_GROUP: dict[str, Callable[[ScalingGroupRow], object]] = {
     "scheduler": lambda row: row.group.scheduler,
     "scheduler_opts": lambda row: row.group.scheduler_opts,
     "use_host_network": lambda row: row.group.use_host_network,
-    "accelerator_quantum_size": nothing,
     "own_session_occupied_resource_slots": nothing,
 }
 
 groups = bind("ScalingGroup", SCALING_GROUP)
+
+
+@groups.field("accelerator_quantum_size")
+async def accelerator_quantum_size(row: ScalingGroupRow, _: Info) -> float | None:
+    """Answer the part in multiples of which the group's accelerators can be asked for; null for whole ones only."""
+    return quantum((await row.shares.get()).get(row.group.name, {}))
 
 
 @groups.field("agent_count_by_status")

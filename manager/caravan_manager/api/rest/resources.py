@@ -18,6 +18,12 @@ class OfGroup(BaseModel):
     group: str = Field(validation_alias=AliasChoices("group", "group_id", "group_name"), min_length=1)
 
 
+class OfScalingGroup(BaseModel):
+    """A scaling group, or all of them."""
+
+    sgroup: str | None = None
+
+
 @routes.get("/config/resource-slots")
 @routes.get("/etcd/resource-slots")
 @anonymous
@@ -30,7 +36,9 @@ async def get_resource_slots(request: web.Request) -> web.Response:
 @anonymous
 async def get_resource_slot_details(request: web.Request) -> web.Response:
     """Return how people see each slot."""
-    return json_response(slot_details(await request.app[NODES].offered_slots()))
+    service = request.app[NODES]
+    wanted = OfScalingGroup.model_validate(await read_parameters(request))
+    return json_response(slot_details(await service.offered_slots(), await service.coarsest(wanted.sgroup)))
 
 
 @routes.get("/config/vfolder-types")

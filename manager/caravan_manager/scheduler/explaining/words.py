@@ -115,6 +115,8 @@ class Words:
             return "; ".join(self._quota(state) for state in told.quotas) or f"a quota is exceeded ({about})"
         if obstacle is Obstacle.BEHIND_THE_HEAD:
             return f"the room that there is is kept for {self._reader.labels(told.sessions)}"
+        if obstacle is Obstacle.LARGER_THAN_ANY_NODE and told.reason.limit:
+            return f"the accelerators of scaling group {group} are given in {told.reason.limit} only"
         return _AMONG_NODES.get(obstacle, obstacle.value).format(group=group, about=about)
 
     def _quota(self, state: QuotaState) -> str:

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 from caravan_common.errors import UnavailableError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import (
@@ -186,7 +187,7 @@ def running(owner: Principal, project: UUID, name: str, minute: int = 0) -> Sess
     )
 
 
-async def add_node(begin: Begin) -> None:
+async def add_node(begin: Begin, *devices: Device) -> None:
     beat = NodeHeartbeat(
         at=MORNING,
         node=str(uuid4()),
@@ -198,6 +199,7 @@ async def add_node(begin: Begin) -> None:
         region="local",
         slots={"cpu": "9", "mem": "48926258176"},
         images=["caravan/python:3.11-bookworm"],
+        devices=list(devices),
     )
     await NodesService(begin).heard(beat)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.integration.manager.graphql.made import Door, add_node, add_sessions, running
 
+from caravan_common.wire.devices import Device
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import (
     scaling_groups,
@@ -83,6 +84,17 @@ async def test_a_scaling_group_has_the_recorded_form(door: Door, admin: Principa
             '{"occupied_slots": {}, "available_slots": {"cpu": "9", "mem": "48926258176"}}'
         ),
     }
+
+
+async def test_a_scaling_group_tells_the_part_in_multiples_of_which_its_accelerators_are_given(
+    door: Door, user: Principal, begin: Begin
+) -> None:
+    query = "{ scaling_groups { name accelerator_quantum_size } }"
+    await add_node(begin)
+    assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": None}]}
+    gpus = [Device(id=f"GPU-{n}", slot="cuda.shares", model="A100", shares=n) for n in (20, 50)]
+    await add_node(begin, *gpus, Device(id="NPU", slot="atom.device", model="ATOM"))
+    assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": 0.05}]}
 
 
 async def test_scaling_groups_are_those_of_the_callers_domain(

@@ -4,11 +4,13 @@ import time
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from tests.unit.manager.scheduler.made import decide, gpus, node, seats, session, slots, started, waits
 
 from caravan_common.states import ClusterMode
 from caravan_manager.nodes.model import Device
-from caravan_manager.scheduler.snapshot import Obstacle
+from caravan_manager.scheduler.reasons import checks_of
+from caravan_manager.scheduler.snapshot import Obstacle, Reason
 
 TOGETHER = {"cluster_mode": ClusterMode.SINGLE_NODE}
 
@@ -113,6 +115,26 @@ def test_a_gang_of_unequal_kernels_that_ends_in_time_starts_beside_the_session_t
     head = session(1, slots(4, 64), slots(4, 64))
     gang = session(2, slots(2, 10), slots(1.5, 50), minutes=30)
     assert list(seats(decide(nodes, head, gang, placed=placed))) == [2]
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit"),
+    [(0.33, "multiples of 0.05 or 0.1 cuda.shares"), (1.02, "multiples of 0.05 or 0.1 cuda.shares"), (9.5, "")],
+)
+def test_a_part_that_no_device_gives_is_told_with_what_they_give(amount: float, limit: str) -> None:
+    nodes = (node("a", 64, 64, *gpus(2, shares=20), Device("GPU-9", "cuda.shares", "A100", shares=10)),)
+    wait = waits(decide(nodes, session(1, share(amount))))[1]
+    assert wait.reasons == (Reason(Obstacle.LARGER_THAN_ANY_NODE, ("a",), limit),)
+    said = checks_of(wait).failed[0][1]
+    assert said == (f"a (accelerators are given in {limit})" if limit else "a")
+
+
+def test_the_parts_are_those_of_the_models_that_will_do_and_of_healthy_devices() -> None:
+    coarse = Device("GPU-9", "cuda.shares", "H100", shares=10)
+    nodes = (node("a", 64, 64, *gpus(1, shares=20), coarse, replace(coarse, id="GPU-8", shares=100, healthy=False)),)
+    wait = waits(decide(nodes, session(1, share(0.25), models=frozenset({"H100"}))))[1]
+    assert wait.reasons[0].limit == "multiples of 0.1 cuda.shares"
+    assert list(seats(decide(nodes, session(1, share(0.25))))) == [1]
 
 
 def test_roundrobin_takes_another_node_for_each_kernel() -> None:
