@@ -25,7 +25,7 @@ from caravan_manager.db.tables import (
     users,
 )
 from caravan_manager.images import repository as images
-from caravan_manager.images.model import Image, ImageReference
+from caravan_manager.images.model import Image, ImageReference, accelerators_in
 from caravan_manager.people.model import UserRole
 from caravan_manager.people.passwords import hash_password
 from caravan_manager.wiring import make_secret_keys
@@ -172,5 +172,5 @@ def _image(seed: ImageSeed) -> Image:
         status="ALIVE",
         labels=seed.labels,
         aliases=(),
-        accelerators=(),
+        accelerators=accelerators_in(seed.labels),
     )

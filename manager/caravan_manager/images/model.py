@@ -1,5 +1,6 @@
 """An image as a value: its reference, its labels, and what they demand. No I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -7,6 +8,9 @@ from caravan_common.errors import NotFoundError
 from caravan_common.slots import ResourceSlots, parse_bytes
 
 _MINIMUM = "ai.backend.resource.min."
+_MAXIMUM = "ai.backend.resource.max."
+_ACCELERATORS = "ai.backend.accelerators"
+ANY_ACCELERATOR = "*"
 LOCAL_REGISTRY = "local"
 """The registry of images that were loaded on the nodes by hand; users leave it out of references."""
 
@@ -34,6 +38,7 @@ class Image:
     labels: dict[str, str]
     aliases: tuple[str, ...]
     accelerators: tuple[str, ...]
+    """The kinds that it is made for: ``cuda``, or ``*`` for any. None where it does not say: then any will do, too."""
 
     @property
     def reference(self) -> str:
@@ -44,12 +49,29 @@ class Image:
     @property
     def minimum_slots(self) -> ResourceSlots:
         """The least that a session of this image must have, from its labels."""
-        least: dict[str, object] = {}
+        return self._labelled(_MINIMUM)
+
+    @property
+    def maximum_slots(self) -> ResourceSlots:
+        """The most that a session of this image may have, from its labels; what they do not name is free."""
+        return self._labelled(_MAXIMUM)
+
+    def is_made_for(self, kind: str) -> bool:
+        """Whether the image can use accelerators of a kind."""
+        return not self.accelerators or ANY_ACCELERATOR in self.accelerators or kind in self.accelerators
+
+    def _labelled(self, prefix: str) -> ResourceSlots:
+        amounts: dict[str, object] = {}
         for label, value in self.labels.items():
-            if label.startswith(_MINIMUM):
-                slot = label.removeprefix(_MINIMUM)
-                least[slot] = parse_bytes(value) if slot == "mem" else value
-        return ResourceSlots.parse(least)
+            if label.startswith(prefix):
+                slot = label.removeprefix(prefix)
+                amounts[slot] = parse_bytes(value) if slot == "mem" else value
+        return ResourceSlots.parse(amounts)
+
+
+def accelerators_in(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the kinds of accelerators that an image's labels name, joined by commas there."""
+    return tuple(kind for word in labels.get(_ACCELERATORS, "").split(",") if (kind := word.strip()))
 
 
 @dataclass(frozen=True, slots=True)

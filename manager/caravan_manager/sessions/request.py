@@ -232,6 +232,7 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
                 slot=name,
                 minimum=format(amount, "f"),
             )
+    _check_maximum(slots, image.maximum_slots)
     unknown = sorted(name for name in slots if name not in DEFAULT_SLOTS and name not in offered)
     if unknown:
         raise InvalidParametersError(f"no node offers {', '.join(unknown)}")
@@ -239,7 +240,23 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
     kinds = sorted({kind_of(name) for name in slots if name not in DEFAULT_SLOTS})
     if len(kinds) > 1:
         raise InvalidParametersError(f"a session has accelerators of one kind, not of {' and '.join(kinds)}")
+    if foreign := [kind for kind in kinds if not image.is_made_for(kind)]:
+        raise InvalidParametersError(
+            "Your resource request has resource type(s) not supported by the image.",
+            unsupported=foreign,
+            accelerators=list(image.accelerators),
+        )
     return ResourceSlots(slots)
+
+
+def _check_maximum(slots: Mapping[str, Decimal], most: ResourceSlots) -> None:
+    for name, amount in most.items():
+        if slots.get(name, amount) > amount:
+            raise InvalidParametersError(
+                "Your resource request is larger than the maximum allowed by the image.",
+                slot=name,
+                maximum=format(amount, "f"),
+            )
 
 
 def _check_unique(slots: Mapping[str, Decimal]) -> None:

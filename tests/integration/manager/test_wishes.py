@@ -17,7 +17,8 @@ from tests.integration.manager.test_session_life import manager as manager  # no
 from caravan_common.states import SessionStatus
 from caravan_common.wire.devices import Device
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import keypair_resource_policies, scaling_groups
+from caravan_manager.db.tables import images, keypair_resource_policies, scaling_groups
+from caravan_manager.images.model import accelerators_in
 from caravan_manager.sessions import survey
 
 INVALID = (400, "invalid-api-params")
@@ -262,3 +263,55 @@ async def test_a_container_has_one_partition_of_a_gpu_or_none(world: World, amou
     for mode in ("single-node", "multi-node"):
         where = await world.placed(mode, clusterSize=2, clusterMode=mode, config={"resources": wish | {MIG: "1"}})
         assert [(node, len(devices)) for node, devices in where] == [("m", 1), ("m", 1)]
+
+
+GPU, NPU = {"cuda.shares": "1"}, {"atom.device": "1"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "resources", "message"),
+    [
+        ({}, NPU, None),
+        ({"ai.backend.accelerators": ""}, NPU, None),
+        ({"ai.backend.accelerators": "rocm, atom"}, NPU, None),
+        ({"ai.backend.accelerators": "*"}, GPU, None),
+        ({"ai.backend.accelerators": "cuda"}, {}, None),
+        ({"ai.backend.accelerators": "cuda"}, NPU, "resource type(s) not supported by the image"),
+        ({"ai.backend.accelerators": "rocm,atom"}, GPU, "resource type(s) not supported by the image"),
+        ({"ai.backend.resource.max.cuda.shares": "1", "ai.backend.resource.max.mem": "256m"}, GPU, None),
+        ({"ai.backend.resource.max.cuda.shares": "0.5"}, GPU, "larger than the maximum allowed by the image"),
+        ({"ai.backend.resource.max.mem": "255m"}, {}, "larger than the maximum allowed by the image"),
+    ],
+)
+async def test_an_image_takes_the_accelerators_and_the_amounts_that_its_labels_name(
+    world: World, begin: Begin, labels: dict[str, str], resources: dict[str, str], message: str | None
+) -> None:
+    devices = [Device(id="g", slot="cuda.shares", model="A100"), Device(id="n", slot="atom.device", model="ATOM")]
+    await world.manager.add_node("d", node=str(uuid4()), url="http://d:6001", devices=devices)
+    async with begin() as tx:
+        await tx.execute(update(images).values(labels=labels, accelerators=list(accelerators_in(labels))))
+    status, answer = await world.ask(config={"resources": {"cpu": "1", "mem": "256m"} | resources})
+    assert status == (201 if message is None else 400), answer
+    assert message is None or message in answer["msg"]
+
+
+async def test_the_limits_of_an_image_are_shown(world: World, begin: Begin) -> None:
+    labels = {
+        "ai.backend.accelerators": "cuda,rocm",
+        "ai.backend.resource.min.cpu": "1",
+        "ai.backend.resource.max.cpu": "4",
+        "ai.backend.resource.max.cuda.shares": "2",
+    }
+    async with begin() as tx:
+        await tx.execute(update(images).values(labels=labels, accelerators=list(accelerators_in(labels))))
+    query = "{ images { supported_accelerators resource_limits { key min max } } }"
+    _, answer = await world.user.call("POST", "/admin/gql", {"query": query, "variables": {}})
+    assert answer["data"]["images"] == [
+        {
+            "supported_accelerators": ["cuda", "rocm"],
+            "resource_limits": [
+                {"key": "cpu", "min": "1", "max": "4"},
+                {"key": "cuda.shares", "min": "0", "max": "2"},
+            ],
+        }
+    ]

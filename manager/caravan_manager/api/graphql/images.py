@@ -115,8 +115,13 @@ def _base_name(image: Image) -> str:
     return image.name.rpartition("/")[2]
 
 
-def _limits(image: Image) -> list[tuple[str, str]]:
-    return list(image.minimum_slots.to_json().items())
+Limit = tuple[str, str, str | None]
+"""A slot, the least and the most of it."""
+
+
+def _limits(image: Image) -> list[Limit]:
+    least, most = image.minimum_slots.to_json(), image.maximum_slots.to_json()
+    return [(slot, least.get(slot, "0"), most.get(slot)) for slot in [*least, *sorted(most.keys() - least.keys())]]
 
 
 def _accelerators(image: Image) -> list[str]:
@@ -167,10 +172,10 @@ IMAGE_NODE: dict[str, Callable[[Image], object]] = {
 
 PAIR: dict[str, Callable[[tuple[str, str]], object]] = {"key": lambda pair: pair[0], "value": lambda pair: pair[1]}
 
-LIMIT: dict[str, Callable[[tuple[str, str]], object]] = {
+LIMIT: dict[str, Callable[[Limit], object]] = {
     "key": lambda limit: limit[0],
     "min": lambda limit: limit[1],
-    "max": lambda _: None,
+    "max": lambda limit: limit[2],
 }
 
 BINDABLES = [
