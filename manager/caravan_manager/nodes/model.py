@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from caravan_common.errors import NotFoundError
@@ -71,6 +71,9 @@ SESSION_TYPES = "allowed_session_types"
 
 All where it is not there but those of the system: a group takes them only if it names them, as in Backend.AI.
 """
+USER_PRIORITY = "max_user_priority"
+"""The option that says which priority users who are no administrators may ask for at most."""
+DEFAULT_PRIORITY, HIGHEST_PRIORITY = 10, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,24 @@ class ScalingGroup:
         types = self.scheduler_opts.get(SESSION_TYPES)
         return kind.value.lower() in types if isinstance(types, list) else not is_system
 
+    @property
+    def user_priority(self) -> int:
+        """The highest priority that users may ask for: where nobody said, any, as in Backend.AI.
+
+        But only the default one where sessions of high priority end those of other users; never less than that.
+        """
+        written = self.scheduler_opts.get(USER_PRIORITY)
+        if isinstance(written, int) and not isinstance(written, bool):
+            return max(written, DEFAULT_PRIORITY)
+        return DEFAULT_PRIORITY if self._ends_sessions_of_others else HIGHEST_PRIORITY
+
+    @property
+    def _ends_sessions_of_others(self) -> bool:
+        rules = self.scheduler_opts.get("preemption")
+        if not isinstance(rules, dict):
+            return False
+        given = cast("dict[str, object]", rules)
+        return given.get("enabled") is True and given.get("victim_scope", "user") != "user"
 
 class GuestKind(StrEnum):
     """To whom a scaling group can be open: to all of a domain, to all of a project, to one keypair."""

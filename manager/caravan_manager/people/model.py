@@ -102,6 +102,11 @@ class Principal:
         """Whether who really asks administrates the whole system."""
         return self.is_superadmin if self.actor is None else self.actor.is_superadmin
 
+    @property
+    def is_asked_for_by_admin(self) -> bool:
+        """Whether who really asks administrates at least a domain; only such may act for others."""
+        return self.is_admin or self.actor is not None
+
     def may_see_keypair(self, owner: "Keypair") -> bool:
         """Whether the caller may look at another user's things: all, the domain's, or only the caller's own."""
         if self.is_superadmin or owner.user_id == self.user_id:

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from caravan_common.errors import InvalidParametersError
 from caravan_common.states import SessionType
-from caravan_manager.nodes.model import SESSION_TYPES
+from caravan_manager.nodes.model import DEFAULT_PRIORITY, HIGHEST_PRIORITY, SESSION_TYPES, USER_PRIORITY
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, Plugins
 from caravan_manager.scheduler.snapshot import GroupView, PreemptionMode, PreemptionOrder, PreemptionRules, VictimScope
 from caravan_manager.sessions.durations import parse_duration
@@ -184,6 +184,15 @@ def _words(name: str, known: Collection[str], options: Options) -> None:
             raise ValueError(_not_among(word, known))
 
 
+def _user_priority(options: Options) -> None:
+    """Raise ValueError unless the highest priority of users can be one, or is absent."""
+    written = options.get(USER_PRIORITY)
+    if written is None:
+        return
+    if isinstance(written, bool) or not isinstance(written, int) or not DEFAULT_PRIORITY <= written <= HIGHEST_PRIORITY:
+        raise ValueError(f"it is a whole number from {DEFAULT_PRIORITY} to {HIGHEST_PRIORITY}")
+
+
 def _flag(name: str, options: Options) -> None:
     """Raise ValueError unless an option is true or false, or absent."""
     if not isinstance(options.get(name), bool | None):
@@ -242,6 +251,7 @@ _CHECKS: dict[str, Callable[[Options], object]] = {
     WEIGHTS: _weights,
     SESSION_TYPES: _session_types,
     PREEMPTION: _checked_rules,
+    USER_PRIORITY: _user_priority,
     CONFIG: partial(_own, CONFIG),
     SELECTOR_CONFIG: partial(_own, SELECTOR_CONFIG),
     SPREADING: partial(_flag, SPREADING),

@@ -13,6 +13,7 @@ from caravan_common.slots import ResourceSlots, parse_bytes
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
 from caravan_common.wire.devices import kind_of
 from caravan_manager.images.model import Image
+from caravan_manager.nodes.model import HIGHEST_PRIORITY
 from caravan_manager.nodes.slots import is_unique
 from caravan_manager.people.model import Principal
 from caravan_manager.sessions.durations import parse_moment
@@ -127,10 +128,10 @@ def check_name(name: str) -> None:
         raise InvalidParametersError(VALIDATION, data={"name": f"does not match pattern {_NAME.pattern}"})
 
 
-def check_priority(priority: int) -> None:
-    """Raise InvalidParametersError unless this can be a session's priority."""
-    if not 0 <= priority <= 100:
-        wrong = "less than 0" if priority < 0 else "greater than 100"
+def check_priority(priority: int, most: int = HIGHEST_PRIORITY) -> None:
+    """Raise InvalidParametersError unless this can be a session's priority, of at most ``most``."""
+    if not 0 <= priority <= most:
+        wrong = "less than 0" if priority < 0 else f"greater than {most}"
         raise InvalidParametersError(VALIDATION, data={"priority": f"value is {wrong}"})
 
 

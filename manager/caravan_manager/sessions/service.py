@@ -29,7 +29,7 @@ from caravan_manager.images import repository as images
 from caravan_manager.images.model import Image, ImageNotFoundError, ImageReference
 from caravan_manager.nodes import repository as nodes
 from caravan_manager.nodes.agents import Agents, LogNotFoundError
-from caravan_manager.nodes.model import ScalingGroupNotFoundError, usable
+from caravan_manager.nodes.model import ScalingGroup, ScalingGroupNotFoundError, usable
 from caravan_manager.people import repository as people
 from caravan_manager.people.model import Principal
 from caravan_manager.quotas import repository as quotas
@@ -134,13 +134,15 @@ class SessionsService:
         limits.check_containers(request.cluster_size)
         project = await _project(tx, principal, request)
         scaling_group = await _scaling_group(tx, principal, project, request)
+        if not principal.is_asked_for_by_admin:
+            check_priority(request.priority, scaling_group.user_priority)
         if request.agents:
-            await self._check_agents(tx, principal, request.agents, scaling_group)
+            await self._check_agents(tx, principal, request.agents, scaling_group.name)
         session = new_session(
             request,
             principal,
             project=project,
-            scaling_group=scaling_group,
+            scaling_group=scaling_group.name,
             image=await _image(tx, request),
             offered=await nodes.list_slots(tx),
             models=await nodes.list_models(tx) if request.models else frozenset(),
@@ -395,13 +397,15 @@ async def _project(tx: Transaction, principal: Principal, request: SessionReques
     return found[0].id
 
 
-async def _scaling_group(tx: Transaction, principal: Principal, project: UUID, request: SessionRequest) -> str:
+async def _scaling_group(
+    tx: Transaction, principal: Principal, project: UUID, request: SessionRequest
+) -> ScalingGroup:
     name, kind = request.scaling_group, request.type
     guests = usable(principal.domain_name, [project], principal.access_key)
     found = await nodes.list_scaling_groups(tx, name=name, open_to=guests, is_active=True)
     for group in found:
         if group.takes(kind):
-            return group.name
+            return group
     wanted = f"the scaling group '{name}'"
     if any(group.is_public or kind is SessionType.SYSTEM for group in found):
         which = "No scaling groups accept" if name is None else f"{wanted} does not accept"

@@ -32,6 +32,11 @@ def me(client: "TestClient[Any, Any]", seed: Seed) -> Caller:
     return Caller(client, seed.user.access_key, seed.user_secret)
 
 
+@pytest.fixture
+def admin(client: "TestClient[Any, Any]", seed: Seed) -> Caller:
+    return Caller(client, seed.admin.access_key, seed.admin_secret)
+
+
 def body(seed: Seed, name: str = "train", **changes: Any) -> dict[str, Any]:
     config = {"resources": {"cpu": "1", "mem": "256m"}} | changes.pop("config", {})
     wanted = {"name": name, "image": seed.image_reference, "type": "batch", "startupCommand": "true", "config": config}
@@ -189,3 +194,32 @@ async def test_a_scaling_group_takes_only_what_it_says(
         assert message is None or named is None or message in answer["msg"]
     shown = (await me.call("GET", "/scaling-groups?group=default"))[1]["scaling_groups"]
     assert bool(shown) == ("is_public" not in group and "is_active" not in group)
+
+
+ENDS_OTHERS = {"enabled": True, "victim_scope": "any"}
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 100),
+        ({"preemption": {"enabled": True}}, 100),
+        ({"preemption": ENDS_OTHERS | {"enabled": False}}, 100),
+        ({"preemption": ENDS_OTHERS}, 10),
+        ({"preemption": ENDS_OTHERS, "max_user_priority": 30}, 30),
+        ({"max_user_priority": 0}, 10),
+    ],
+)
+async def test_users_ask_for_no_higher_priority_than_the_scaling_group_lets_them(
+    me: Caller, admin: Caller, seed: Seed, begin: Begin, options: dict[str, Any], most: int
+) -> None:
+    async with begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler_opts=options))
+    assert (await me.call("POST", "/session", body(seed, "most", priority=most)))[0] == 201
+    if most < 100:
+        status, problem = await me.call("POST", "/session", body(seed, "more", priority=most + 1))
+        assert (status, problem["data"]) == (400, {"priority": f"value is greater than {most}"})
+        assert (await me.call("POST", "/session/_/explain", body(seed, priority=most + 1)))[0] == 400
+    assert (await admin.call("POST", "/session", body(seed, "highest", priority=100)))[0] == 201
+    asked_for_me = body(seed, "for-me", priority=100, owner_access_key=seed.user.access_key)
+    assert (await admin.call("POST", "/session", asked_for_me))[0] == 201

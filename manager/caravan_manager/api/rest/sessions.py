@@ -13,6 +13,7 @@ from caravan_common.http import json_response
 from caravan_common.states import ClusterMode, SessionStatus, SessionType
 from caravan_manager.api.context import PRINCIPAL, SESSIONS, is_connected, read_parameters
 from caravan_manager.compiler.job import shm_bytes
+from caravan_manager.nodes.model import DEFAULT_PRIORITY
 from caravan_manager.sessions.durations import parse_duration
 from caravan_manager.sessions.graph import DependencyNode
 from caravan_manager.sessions.model import Session, SessionNotFoundError
@@ -87,7 +88,7 @@ class CreateSession(BaseModel):
     project: str = Field(default="default", validation_alias=_either("group", "groupName", "group_name"))
     domain: str | None = Field(default=None, validation_alias=_either("domain", "domainName", "domain_name"))
     tag: str | None = Field(default=None, max_length=64)
-    priority: int = 10
+    priority: int = DEFAULT_PRIORITY
     starts_at: str | None = Field(default=None, max_length=64, validation_alias=_either("starts_at", "startsAt"))
     batch_timeout: Duration = Field(default=None, validation_alias=_either("batch_timeout", "batchTimeout"))
     dependencies: Words | None = None

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.wire.devices import kind_of
+from caravan_manager.nodes.model import HIGHEST_PRIORITY
 from caravan_manager.scheduler.explaining.changes import (
     AnyNode,
     Change,
@@ -39,7 +40,6 @@ GONE = 3
 """How many sets of sessions that hold nodes are tried."""
 HEADS = 3
 """How many sessions for which room is kept are tried one by one."""
-HIGHEST_PRIORITY = 100
 
 
 @dataclass(slots=True)
