@@ -25,7 +25,7 @@ class FakeAgents:
     async def prepare(self, url: str, spec: KernelSpec) -> None:
         self._answer()
         if self.refusal is not None:
-            raise SpecRefusedError(self.refusal)
+            raise SpecRefusedError(self.refusal, "conflict")
         self.specs[url, spec.kernel] = spec
 
     async def release(self, url: str, kernel: UUID, told: Release) -> None:

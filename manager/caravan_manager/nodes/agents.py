@@ -14,7 +14,7 @@ from caravan_common.wire.agent import KernelList, KernelSpec, Release
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 AGENT_NAME = "caravan-agent.service.consul"
 """The name in every agent's certificate: the cluster's CA gives it to the job caravan-agent only."""
-REFUSALS = frozenset({400, 409, 413, 422})
+REFUSALS = {400: "invalid", 409: "conflict", 413: "too-large", 422: "invalid"}
 """What is wrong with the specification itself; other failures may be over at the next try."""
 PREPARE_SECONDS = 8
 """How long one call waits for a preparation, which takes a tenth of a second as a rule."""
@@ -22,10 +22,17 @@ MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 class SpecRefusedError(CaravanError):
-    """The agent will never prepare this kernel: its specification is wrong for the node."""
+    """The agent will never prepare this kernel: its specification is wrong for the node.
+
+    ``reason`` is the kind of refusal, one of the values of REFUSALS.
+    """
 
     status = 502
     title = "The agent refused the kernel."
+
+    def __init__(self, message: str, reason: str = "invalid") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class LogNotFoundError(NotFoundError):
@@ -124,7 +131,7 @@ class HttpAgents:
         except (TimeoutError, aiohttp.ClientError) as err:
             raise UnavailableError(f"the agent at {url.partition('/kernels')[0]} does not answer") from err
         if answer.status in REFUSALS:
-            raise SpecRefusedError(_complaint(content))
+            raise SpecRefusedError(_complaint(content), REFUSALS[answer.status])
         if answer.status == 404:
             raise LogNotFoundError("the agent holds nothing of it")
         if answer.status >= 400:

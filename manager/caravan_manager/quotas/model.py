@@ -13,6 +13,14 @@ from caravan_common.states import SessionType
 from caravan_manager.names import is_name
 
 
+class TooManyContainersError(QuotaExceededError):
+    """A session of so many containers may not be made."""
+
+
+class PendingQuotaExceededError(QuotaExceededError):
+    """So many sessions, or so much of slots, may not wait."""
+
+
 class PolicyKind(StrEnum):
     """Whose things a resource policy bounds."""
 
@@ -219,13 +227,13 @@ class QueueLimits:
     def check_containers(self, wanted: int) -> None:
         """Raise QuotaExceededError when a session of so many containers may not be made."""
         if wanted > self.containers:
-            raise QuotaExceededError(f"You cannot create session with more than {self.containers} containers.")
+            raise TooManyContainersError(f"You cannot create session with more than {self.containers} containers.")
 
     def check_queue(self, sessions: int, slots: ResourceSlots) -> None:
         """Raise QuotaExceededError when so many sessions with so many slots, the new one included, may not wait."""
         if self.pending_sessions is not None and sessions > self.pending_sessions:
-            raise QuotaExceededError(f"You cannot create more than {self.pending_sessions} pending session(s).")
+            raise PendingQuotaExceededError(f"You cannot create more than {self.pending_sessions} pending session(s).")
         if self.pending_slots is not None and (excess := self.pending_slots.excess(slots)):
-            raise QuotaExceededError(
+            raise PendingQuotaExceededError(
                 "Your pending session quota is exceeded.", slots=list(excess), limit=self.pending_slots.slots.to_json()
             )

@@ -64,12 +64,14 @@ class Gauges:
 
     def _show_slots(self, nodes: Iterable[NodeView], placed: Iterable[PlacedSession]) -> None:
         capacity: dict[_Labels, float] = {}
+        group_of: dict[str, str] = {}
         for node in nodes:
+            group_of[node.name] = node.scaling_group
             _add(capacity, node.scaling_group, node.capacity)
         used = dict.fromkeys(capacity, 0.0)
-        for session in placed:
-            for kernel in session.kernels:
-                _add(used, session.scaling_group, kernel.slots)
+        for kernel in (kernel for session in placed for kernel in session.kernels):
+            if (group := group_of.get(kernel.node)) is not None:  # else its node is away, and in no total
+                _add(used, group, kernel.slots)
         self._set(metrics.CAPACITY, capacity)
         self._set(metrics.USED, used)
 

@@ -305,7 +305,8 @@ class Scheduler:
         except* (JobRefusedError, SpecRefusedError) as refusals:
             first = refusals.exceptions[0]
             reason = str(first)
-            metrics.REFUSALS.labels("nomad" if isinstance(first, JobRefusedError) else "agent").inc()
+            by, kind = ("agent", first.reason) if isinstance(first, SpecRefusedError) else ("nomad", "invalid")
+            metrics.REFUSALS.labels(by, kind).inc()
         if reason is not None:
             await self._refuse(session, reason)
             return

@@ -20,7 +20,7 @@ PLACEMENTS = Counter("caravan_scheduler_placements_total", "Sessions that got th
 WAITS = Counter("caravan_scheduler_waits_total", "Sessions that were told why they wait", ["obstacle"])
 CANCELLATIONS = Counter("caravan_scheduler_cancellations_total", "Sessions that never left the queue", ["reason"])
 PREEMPTIONS = Counter("caravan_scheduler_preemptions_total", "Sessions that were ended for another one", ["mode"])
-REFUSALS = Counter("caravan_scheduler_refusals_total", "Launches that were refused, by whom", ["by"])
+REFUSALS = Counter("caravan_scheduler_refusals_total", "Launches that were refused, by whom", ["by", "reason"])
 PLUGIN_FAILURES = Counter(
     "caravan_scheduler_plugin_failures_total", "Passes in which a plugin failed or took too long", ["plugin"]
 )

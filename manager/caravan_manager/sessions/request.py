@@ -34,6 +34,18 @@ MAX_CLUSTER_SIZE = 1000
 DEFAULT_SLOTS = ResourceSlots({"cpu": Decimal(1), "mem": Decimal(256 * 1024 * 1024)})
 
 
+class UnknownSlotError(InvalidParametersError):
+    """No node ever offered this slot."""
+
+
+class UnknownModelError(InvalidParametersError):
+    """No node ever had accelerators of this model."""
+
+
+class ImageLimitError(InvalidParametersError):
+    """The image's labels want more or less of a slot, or other accelerators."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
     """What a user asks for, parsed; nothing in it is looked up yet."""
@@ -228,7 +240,7 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
     slots = {**DEFAULT_SLOTS, **{name: least[name] for name in DEFAULT_SLOTS if name in least}, **wanted}
     for name, amount in least.items():
         if slots.get(name, amount) < amount:
-            raise InvalidParametersError(
+            raise ImageLimitError(
                 "Your resource request is smaller than the minimum required by the image.",
                 slot=name,
                 minimum=format(amount, "f"),
@@ -236,13 +248,13 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
     _check_maximum(slots, image.maximum_slots)
     unknown = sorted(name for name in slots if name not in DEFAULT_SLOTS and name not in offered)
     if unknown:
-        raise InvalidParametersError(f"no node offers {', '.join(unknown)}")
+        raise UnknownSlotError(f"no node offers {', '.join(unknown)}")
     _check_unique(slots)
     kinds = sorted({kind_of(name) for name in slots if name not in DEFAULT_SLOTS})
     if len(kinds) > 1:
         raise InvalidParametersError(f"a session has accelerators of one kind, not of {' and '.join(kinds)}")
     if foreign := [kind for kind in kinds if not image.is_made_for(kind)]:
-        raise InvalidParametersError(
+        raise ImageLimitError(
             "Your resource request has resource type(s) not supported by the image.",
             unsupported=foreign,
             accelerators=list(image.accelerators),
@@ -253,7 +265,7 @@ def _slots(request: SessionRequest, image: Image, offered: Collection[str]) -> R
 def _check_maximum(slots: Mapping[str, Decimal], most: ResourceSlots) -> None:
     for name, amount in most.items():
         if slots.get(name, amount) > amount:
-            raise InvalidParametersError(
+            raise ImageLimitError(
                 "Your resource request is larger than the maximum allowed by the image.",
                 slot=name,
                 maximum=format(amount, "f"),
@@ -276,7 +288,7 @@ def _check_models(wanted: Sequence[str], known: Collection[str], slots: Resource
     if wanted and not slots.keys() - DEFAULT_SLOTS.keys():
         raise InvalidParametersError(f"{MODELS} is for sessions that ask for accelerators")
     if unknown := [model for model in wanted if model not in known]:
-        raise InvalidParametersError(
+        raise UnknownModelError(
             f"no node has accelerators of model {', '.join(unknown)}", unknown=unknown, models=sorted(known)[:MAX_TOLD]
         )
 

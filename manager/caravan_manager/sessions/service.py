@@ -107,28 +107,36 @@ class SessionsService:
 
     async def create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
         """Put a session into the queue, or return the caller's live one of that name if reusing is asked for."""
+        with metrics.counted_refusals():
+            made = await self._create(principal, request)
+        if made.created:
+            self._moves.tell(None, made.session)
+        return made
+
+    async def _create(self, principal: Principal, request: SessionRequest) -> CreatedSession:
         try:
             with CREATE:
                 async with self._begin() as tx:
                     existing = await repository.find_live_by_name(tx, principal.access_key, request.name)
                     if existing is not None:
                         return _reused(existing, request)
-                    session = await self._enqueue(tx, principal, request)
+                    return CreatedSession(await self._enqueue(tx, principal, request), created=True)
         except IntegrityError as err:
             raise SessionAlreadyExistsError(f"somebody made a session {request.name} at the same moment") from err
-        self._moves.tell(None, session)
-        return CreatedSession(session, created=True)
 
     async def _enqueue(self, tx: Transaction, principal: Principal, request: SessionRequest) -> Session:
-        session, parents = await self.draft(tx, principal, request)
+        session, parents = await self.draft(tx, principal, request, is_submitted=True)
         await repository.add(tx, session, parents)
         await _audit(principal, "session.create", session.id, {"name": session.name}, tx)
         return session
 
-    async def draft(self, tx: Transaction, principal: Principal, request: SessionRequest) -> tuple[Session, list[UUID]]:
+    async def draft(
+        self, tx: Transaction, principal: Principal, request: SessionRequest, *, is_submitted: bool = False
+    ) -> tuple[Session, list[UUID]]:
         """Return the session that a request would become and the IDs of what it depends on; nothing is written.
 
-        Raises what refuses the request, limits of the queue included.
+        Raises what refuses the request, limits of the queue included. Those are exact for one that is submitted: the
+        keypair's other requests wait until the transaction ends. A dry run keeps nobody waiting.
         """
         limits = await quotas.get_queue_limits(tx, principal.access_key)
         limits.check_containers(request.cluster_size)
@@ -152,7 +160,8 @@ class SessionsService:
         )
         parents = await _parents(tx, principal, request.dependencies)
         if limits.limit_the_queue:
-            await quotas.lock_queue(tx, principal.access_key)
+            if is_submitted:
+                await quotas.lock_queue(tx, principal.access_key)
             count, slots = await repository.sum_pending(tx, principal.access_key)
             limits.check_queue(count + 1, slots + session.requested_slots)
         return session, parents

@@ -340,12 +340,14 @@ async def test_a_process_that_stops_gives_the_leadership_up_although_an_act_hang
     assert manager.leader.holders == {}
 
 
-@pytest.mark.parametrize("who", ["nomad", "agents"])
-async def test_a_refused_launch_is_an_error_and_leaves_no_job(manager: Manager, user: Principal, who: str) -> None:
+@pytest.mark.parametrize(("who", "reason"), [("nomad", "invalid"), ("agents", "conflict")])
+async def test_a_refused_launch_is_an_error_and_leaves_no_job(
+    manager: Manager, user: Principal, who: str, reason: str
+) -> None:
     await manager.add_node()
     made = (await manager.service.create(user, request())).session
     (manager.nomad if who == "nomad" else manager.agents).refusal = "no such driver"
-    counted = metrics.REFUSALS.labels(who.removesuffix("s"))
+    counted = metrics.REFUSALS.labels(who.removesuffix("s"), reason)
     before = counted._value.get()
     await manager.schedule()
     assert counted._value.get() == before + 1

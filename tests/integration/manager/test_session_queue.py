@@ -6,11 +6,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import func, select
 from tests.integration.manager.test_session_life import URL, Manager, request
 from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
 
-from caravan_common.errors import ConflictError, ForbiddenError, InvalidParametersError, QuotaExceededError
+from caravan_common.errors import (
+    CaravanError,
+    ConflictError,
+    ForbiddenError,
+    InvalidParametersError,
+    QuotaExceededError,
+)
 from caravan_common.ids import job_id
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import SessionResult, SessionStatus, SessionType
@@ -27,6 +34,7 @@ from caravan_manager.db.tables import (
     sessions,
 )
 from caravan_manager.people.model import Principal, UserRole
+from caravan_manager.quotas import repository as quotas
 from caravan_manager.scheduler.loop import FIRST_TURN
 from caravan_manager.sessions import repository, survey
 from caravan_manager.sessions.model import Session, SessionNotFoundError
@@ -260,6 +268,53 @@ async def test_the_number_of_waiting_sessions_is_exact_when_many_come_at_once(
     assert all(isinstance(outcome, QuotaExceededError) for outcome in refused)
     async with manager.begin() as tx:
         assert (await repository.sum_pending(tx, user.access_key))[0] == 3
+
+
+async def test_a_dry_run_waits_for_no_request_of_the_keypair_and_keeps_none_waiting(
+    manager: Manager, user: Principal
+) -> None:
+    await policy(manager.begin, max_pending_session_count=1)
+    async with manager.begin() as other:
+        await quotas.lock_queue(other, user.access_key)
+        async with asyncio.timeout(5), manager.begin() as tx:
+            await manager.service.draft(tx, user, request("draft"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await manager.service.create(user, request("submitted"))
+    async with manager.begin() as tx:
+        await manager.service.draft(tx, user, request("draft"))
+        async with asyncio.timeout(5):
+            await manager.service.create(user, request("submitted"))
+    async with manager.begin() as tx:
+        with pytest.raises(QuotaExceededError):
+            await manager.service.draft(tx, user, request("draft"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "reason"),
+    [
+        ({"cluster_size": 2}, {}, "too-many-containers"),
+        ({}, {"max_pending_session_count": 0}, "pending-quota-exceeded"),
+        ({}, {"max_pending_session_resource_slots": {"cpu": "0.5"}}, "pending-quota-exceeded"),
+        ({"resources": {"cpu": "1", "mem": "256m", "no.device": "1"}}, {}, "unknown-slot"),
+        ({"resources": {"cpu": "1", "mem": "1k"}}, {}, "image-limit"),
+        ({"scaling_group": "nowhere"}, {}, "scaling-group-not-found"),
+        ({"image": "no/such:image"}, {}, "image-not-found"),
+    ],
+)
+async def test_what_is_refused_is_counted_by_reason(
+    manager: Manager, user: Principal, changes: dict[str, object], limits: dict[str, object], reason: str
+) -> None:
+    if limits:
+        await policy(manager.begin, **limits)
+    before = refusals(reason)
+    with pytest.raises(CaravanError):
+        await made(manager, user, **changes)
+    assert refusals(reason) == before + 1
+
+
+def refusals(reason: str) -> float:
+    return REGISTRY.get_sample_value("caravan_session_refusals_total", {"reason": reason}) or 0
 
 
 async def test_the_slots_of_waiting_sessions_are_limited(manager: Manager, user: Principal) -> None:

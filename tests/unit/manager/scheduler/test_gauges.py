@@ -1,5 +1,6 @@
 """What Prometheus is shown of a pass, and that nothing stays when it is over."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -7,11 +8,13 @@ from prometheus_client import REGISTRY
 from tests.unit.manager.scheduler.made import GIB, NOW, gpus, node, session, slots, started, tenant
 
 from caravan_common.slots import ResourceSlots
+from caravan_common.states import SessionType
 from caravan_manager.quotas.model import HolderKind, Quota, SlotLimit
-from caravan_manager.scheduler.gauges import SHOW_EVERY, Gauges
+from caravan_manager.scheduler.gauges import SHOW_EVERY, Gauges, use_of
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.snapshot import Plan, Snapshot
+from caravan_manager.sessions.queue import PlacedSession
 
 NOTHING = Plan((), ())
 QUOTA = Quota((HolderKind.DOMAIN, "default"), SlotLimit(ResourceSlots({"cpu": Decimal(8)})), sessions=4)
@@ -67,3 +70,34 @@ def test_no_label_is_a_user_of_many() -> None:
     gauges.show(snapshot, plan(snapshot, find_plugins()))
     assert sum(len(labels) for labels in gauges._shown.values()) < 10
     gauges.forget()
+
+
+def test_what_is_held_of_a_node_is_shown_where_the_node_is() -> None:
+    gauges = Gauges()
+    snapshot, decided = busy()
+    moved = tuple(replace(node, scaling_group="other") for node in snapshot.nodes)
+    gauges.show(replace(snapshot, nodes=moved), decided)
+    assert shown("slots_used", scaling_group="other", slot="cpu") == 4
+    assert shown("slots_used", scaling_group="default", slot="cpu") is None
+    gauges.forget()
+
+
+def test_what_is_held_of_a_node_that_is_away_is_in_no_sum() -> None:
+    gauges = Gauges()
+    snapshot, decided = busy()
+    gauges.show(replace(snapshot, nodes=(node("n2", 8, 16),)), decided)
+    assert shown("slots_used", scaling_group="default", slot="cpu") == 0
+    gauges.forget()
+
+
+def test_the_number_of_a_keypairs_system_sessions_is_measured_apart() -> None:
+    upload = replace(started_one(1), type=SessionType.SYSTEM)
+    own = Quota((HolderKind.KEYPAIR, "AK1"), SlotLimit(ResourceSlots({"cpu": Decimal(8)})), sessions=1)
+    uploads = Quota((HolderKind.SYSTEM_KEYPAIR, "AK1"), sessions=2)
+    assert (use_of(own, [upload]), use_of(uploads, [upload])) == (0.5, 0.5)
+
+
+def started_one(number: int) -> PlacedSession:
+    asked = session(number, slots(4, 2))
+    (given,) = plan(Snapshot(NOW, (node("n1", 8, 16),), (asked,)), find_plugins()).placements
+    return started(given, asked)
