@@ -37,10 +37,6 @@ class Account:
     used: dict[str, Decimal]
     sessions: int = 0
 
-    def counts(self, type_: SessionType) -> bool:
-        """Whether a session of a type is one of those whose number is limited."""
-        return is_counted(self.quota.holder[0], type_)
-
     def excess(self, slots: ResourceSlots) -> list[str]:
         """Return the slots of which the holder would have more than the quota, in alphabetical order."""
         limit, used = self.quota.slots, self.used
@@ -59,6 +55,7 @@ class Accounts:
     ) -> None:
         self._of: dict[Holder, Account] = {quota.holder: Account(quota, {}) for quota in quotas}
         self._accounts: dict[tuple[Tenant, SessionType], list[Account]] = {}
+        self._counted: dict[tuple[Tenant, SessionType], list[Account]] = {}
         self._limit_models = any(account.quota.slots.models for account in self._of.values())
         self._models = _models(nodes) if self._limit_models else {}
         for session in placed:
@@ -68,7 +65,7 @@ class Accounts:
         """Return which quotas the session would exceed if it started now."""
         slots = session.slots
         accounts = self._accounts_of(session)
-        crowded = [_too_many(account) for account in accounts if account.counts(session.type)]
+        crowded = [_too_many(account) for account in self._counted_of(session)]
         exceeded = [reason for reason in [*crowded, *(_too_much(account, slots) for account in accounts)] if reason]
         return exceeded or ([] if self.narrowed(session) is not None else self.closed(session))
 
@@ -106,8 +103,9 @@ class Accounts:
         amounts = dict(session.slots.items())
         if self._limit_models and isinstance(session, PlacedSession):
             amounts |= session.slots_by_model
+        for account in self._counted_of(session):
+            account.sessions += 1
         for account in accounts:
-            account.sessions += account.counts(session.type)
             for slot, amount in amounts.items():
                 account.used[slot] = account.used.get(slot, _NOTHING) + amount
 
@@ -122,6 +120,14 @@ class Accounts:
         key = (session.tenant, session.type)
         if (known := self._accounts.get(key)) is None:
             known = self._accounts[key] = [self._of[holder] for holder in session.holders if holder in self._of]
+        return known
+
+    def _counted_of(self, session: PendingSession | PlacedSession) -> list[Account]:
+        """Return those of them in whose number the session is one."""
+        key = (session.tenant, session.type)
+        if (known := self._counted.get(key)) is None:
+            accounts = self._accounts_of(session)
+            known = self._counted[key] = [a for a in accounts if is_counted(a.quota.holder[0], session.type)]
         return known
 
 
