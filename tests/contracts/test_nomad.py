@@ -94,6 +94,14 @@ async def test_a_signal_to_a_job_of_which_nothing_runs_reaches_nobody(nomad: Nom
     assert not await nomad.signal(job_id(uuid4()), "SIGTERM")
 
 
+async def test_no_place_was_found_for_a_job_whose_node_is_not_there(nomad: Nomad) -> None:
+    job = _job()
+    await nomad.register(job)
+    assert await nomad.placed(job["ID"]) == frozenset()
+    assert await nomad.placed(job_id(uuid4())) == frozenset()
+    await nomad.stop(job["ID"])
+
+
 @pytest.mark.stack
 def test_the_golden_skeleton_is_what_nomad_makes_of_the_hcl(stack: Stack) -> None:
     hcl = REPOSITORY / "jobs/session/session.nomad.hcl"

@@ -19,6 +19,8 @@ class FakeNomad:
     allocations: dict[str, list[AllocationEnded]] = field(default_factory=dict)
     restarted: list[tuple[str, str]] = field(default_factory=list)
     signalled: list[tuple[str, str]] = field(default_factory=list)
+    places: dict[str, set[str]] = field(default_factory=dict)
+    """For which groups of a job a node was found."""
     silent: bool = False
     tells_what_runs: bool = True
     refusal: str | None = None
@@ -50,6 +52,10 @@ class FakeNomad:
     async def ended(self, job_id: str) -> list[AllocationEnded]:
         self._answer()
         return self.allocations.get(job_id, [])
+
+    async def placed(self, job_id: str) -> frozenset[str]:
+        self._answer()
+        return frozenset(self.places.get(job_id, ()))
 
     async def ports(self, job_id: str) -> Ports:
         """Give every dynamic port that the job asked for, the same ones each time."""

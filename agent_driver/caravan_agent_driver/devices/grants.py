@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from caravan_agent_driver.devices.inventory import Inventory
 from caravan_agent_driver.devices.kind import DeviceKind, Given
-from caravan_common.errors import ConflictError
+from caravan_common.errors import ConflictError, UnavailableError
 from caravan_common.wire.devices import Device, DeviceShare, kind_of
 
 MEBIBYTE = 1024**2
@@ -25,9 +25,15 @@ NO_DEVICES = {"GPU_COUNT": "0", "N_GPUS": "0"}
 
 
 class DeviceRefusedError(ConflictError):
-    """The kernel was given a device that this node does not have, or not so."""
+    """The kernel was given of a device what nobody can ever have of it."""
 
     title = "The node cannot give this device."
+
+
+class DeviceLostError(UnavailableError):
+    """The kernel was given a device that is ill, or not there, at the moment: another one may do, or this one later."""
+
+    title = "The node does not have this device now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +46,27 @@ class Grant:
 
 
 def grant(inventory: Inventory, shares: Sequence[DeviceShare]) -> Grant:
-    """Return what the kernel gets. Raises DeviceRefusedError when it cannot have a device, or not so much of it."""
-    given: dict[str, list[Given]] = {}
-    kinds: dict[str, DeviceKind] = {}
-    for share in shares:
-        found = inventory.find(share.id)
-        if found is None:
-            raise DeviceRefusedError(f"this node has no device {share.id}")
-        device, source = found
-        _check(device, share)
-        kinds[source.name] = source.kind
-        given.setdefault(source.name, []).append(Given(device, share.amount))
+    """Return what the kernel gets.
+
+    Raises DeviceRefusedError when it can never have a device so, and if that is right DeviceLostError when it cannot
+    have it now.
+    """
+    found = [(share, inventory.find(share.id)) for share in shares]
     if len({share.id for share in shares}) < len(shares):
         raise DeviceRefusedError("the same device is given twice")
+    for share, known in found:
+        if known is not None:
+            _check(known[0], share)
+    given: dict[str, list[Given]] = {}
+    kinds: dict[str, DeviceKind] = {}
+    for share, known in found:
+        if known is None:
+            raise DeviceLostError(f"this node has no device {share.id}")
+        device, source = known
+        if not device.healthy:
+            raise DeviceLostError(f"the device {device.id} is ill: {device.problem}")
+        kinds[source.name] = source.kind
+        given.setdefault(source.name, []).append(Given(device, share.amount))
     environ: dict[str, str] = {}
     for name, all_of_it in given.items():
         environ |= kinds[name].environment(all_of_it)
@@ -63,8 +77,6 @@ def grant(inventory: Inventory, shares: Sequence[DeviceShare]) -> Grant:
 def _check(device: Device, share: DeviceShare) -> None:
     if device.slot != share.slot:
         raise DeviceRefusedError(f"the device {device.id} gives {device.slot}, and no {share.slot}")
-    if not device.healthy:
-        raise DeviceRefusedError(f"the device {device.id} is ill: {device.problem}")
     if share.amount * device.shares % 1:
         raise DeviceRefusedError(f"{share.amount} of {device.id} cannot be: it has {device.shares} parts")
 

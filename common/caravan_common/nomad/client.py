@@ -89,6 +89,10 @@ class Nomad(Protocol):
         """Return the job's allocations that are over, as far as Nomad remembers them."""
         ...
 
+    async def placed(self, job_id: str) -> frozenset[str]:
+        """Return the job's groups for which a node was found, whatever became of their allocations."""
+        ...
+
     async def ports(self, job_id: str) -> Ports:
         """Return the ports of their nodes that the job's groups were given; a group without any is absent."""
         ...
@@ -172,6 +176,11 @@ class NomadCluster:
         """Return the job's allocations that are over, as far as Nomad remembers them."""
         listed = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
         return ended_of(listed)
+
+    async def placed(self, job_id: str) -> frozenset[str]:
+        """Return the job's groups for which a node was found, whatever became of their allocations."""
+        listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
+        return frozenset(allocation["TaskGroup"] for allocation in listed)
 
     async def ports(self, job_id: str) -> Ports:
         """Return the ports of their nodes that the job's groups were given; a group without any is absent."""

@@ -119,6 +119,7 @@ class ScalingGroup:
         given = cast("dict[str, object]", rules)
         return given.get("enabled") is True and given.get("victim_scope", "user") != "user"
 
+
 class GuestKind(StrEnum):
     """To whom a scaling group can be open: to all of a domain, to all of a project, to one keypair."""
 

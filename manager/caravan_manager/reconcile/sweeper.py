@@ -5,7 +5,7 @@ often for as long as what it finds may still be on its way.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,8 +26,9 @@ from caravan_manager.nodes.agents import Agents
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.reconcile.comparison import Differences, compare_with_nomad, left_on_node, missed_starts
-from caravan_manager.reconcile.illness import Illnesses
+from caravan_manager.reconcile.illness import Illnesses, health_of
 from caravan_manager.sessions import repository, survey
+from caravan_manager.sessions.illness import Holder
 from caravan_manager.sessions.model import BEFORE_RELEASE, COMING_UP, ON_NODES, Session
 from caravan_manager.sessions.moves import SessionMoves
 
@@ -52,6 +53,8 @@ LIST_KERNELS = FailpointPair("manager.sweep.agent-list")
 FORGET = FailpointPair("manager.sweep.agent-forget")
 MISSED = FailpointPair("manager.sweep.missed.commit")
 STRANDED = FailpointPair("manager.sweep.stranded.commit")
+READ_PLACES = FailpointPair("manager.sweep.displaced.nomad-read")
+DISPLACED = FailpointPair("manager.sweep.displaced.commit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ class Sweeper:
         return True
 
     async def _sweep(self, began: datetime) -> None:
-        for sweep in (partial(self.mark_lost_nodes, began), self.sweep_jobs, self.sweep_nodes, self._illnesses.sweep):
+        of_all = (self.sweep_jobs, self.sweep_nodes, self.sweep_devices, self._illnesses.sweep)
+        for sweep in (partial(self.mark_lost_nodes, began), *of_all):
             try:
                 await sweep()
             except* (CaravanError, SQLAlchemyError, OSError):
@@ -179,6 +183,22 @@ class Sweeper:
             for node in alive:
                 group.create_task(self._sweep_node(node, awaited))
 
+    async def sweep_devices(self) -> None:
+        """Have sessions placed anew whose device fell ill before Nomad found a place for them: it would wait for it."""
+        async with self._moves.begin() as tx:
+            waiting = await survey.list_to_be_placed(tx)
+            health = health_of(await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)) if waiting else {}
+        for holder in waiting:
+            ill = sorted(device for _, device in holder.ill(health)) if holder.node in health else []
+            if ill:
+                await self._displace(holder, f"the device {ill[0]} fell ill before Nomad found a place for it")
+
+    async def _displace(self, holder: Holder, reason: str) -> None:
+        with READ_PLACES:
+            placed = await self._nomad.placed(job_id(holder.session))
+        with DISPLACED:
+            await self._moves.apply(holder.session, partial(_displaced, holder.kernel, placed, reason))
+
     async def _sweep_node(self, node: Node, awaited: Mapping[UUID, UUID]) -> None:
         async with self._at_once:
             try:
@@ -201,6 +221,17 @@ class Sweeper:
 
 def _started(state: KernelState, session: Session, now: datetime) -> Session:
     return session.kernel_started(state.kernel, state.container or "", now)
+
+
+def _displaced(kernel_id: UUID, placed: Set[str], reason: str, session: Session, now: datetime) -> Session:
+    """What Nomad has found a place for goes on, with an ill device as any other."""
+    kernel = session.kernel(kernel_id)
+    if kernel is None or session.group_of(kernel) in placed:
+        return session
+    after = session.displaced(kernel_id, reason, now)
+    if after is not session:
+        log.warning("sweep.displaced_session", session=str(session.id), kernel=str(kernel_id), reason=reason)
+    return after
 
 
 def _stranded(kernel: UUID, session: Session, now: datetime) -> Session:

@@ -44,7 +44,7 @@ from caravan_manager.scheduler.reading import Waiting, read_snapshot
 from caravan_manager.scheduler.reasons import checks_of, checks_of_end, status_info
 from caravan_manager.scheduler.snapshot import CHECKS, Cancellation, Placement, Preemption, PreemptionMode, Wait
 from caravan_manager.sessions import repository as sessions
-from caravan_manager.sessions.model import VICTIMS, Kernel, Session
+from caravan_manager.sessions.model import DEVICE_LOST, NODE_LOST, VICTIMS, Kernel, Session
 from caravan_manager.sessions.moves import SessionMoves
 from caravan_manager.sessions.restarts import Restarts
 
@@ -257,8 +257,8 @@ class Scheduler:
         self._told = told
 
     async def _launch(self) -> None:
-        """Launch what is placed; what is placed on a node that is silent now goes back into the queue, as a gang that
-        lost a rank does.
+        """Launch what is placed; what is placed on a node that is silent now, or on a device that is ill, goes back into
+        the queue, as a gang that lost a rank does.
         """
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])
@@ -274,16 +274,16 @@ class Scheduler:
             await self._launch_one(session, alive, Owner(*owners[session.id]), of_image)
 
         self._acts.begin("start", ready, launch)
-        self._acts.begin("start", [s for s in placed if not _is_on(alive, s)], self._requeue)
+        self._acts.begin("start", [s for s in placed if not _is_on(alive, s)], partial(self._requeue, alive))
 
-    async def _requeue(self, session: Session) -> None:
-        """Put a session back whose node fell silent before the launch was recorded, or a gang that lost a rank.
+    async def _requeue(self, alive: dict[str, Node], session: Session) -> None:
+        """Put a session back whose node fell silent, or device ill, before the launch, or a gang that lost a rank.
 
         Nomad may know the job nevertheless, so it is stopped first. The node's agent learns at the next sweep that the
         old kernels are nobody's.
         """
         await self._must_be_due(session)
-        reason = session.status_info if session.is_broken else "node-lost"
+        reason = session.status_info if session.is_broken else _what_is_lost(alive, session)
         log.warning("session.requeued", session=str(session.id), attempt=session.attempt, reason=reason)
         with REQUEUE_STOP:
             await self._cluster.nomad.stop(job_id(session.id))
@@ -455,6 +455,11 @@ def _is_on(alive: dict[str, Node], session: Session) -> bool:
 def _has_devices(node: Node, kernel: Kernel) -> bool:
     found = [node.device(held.slot, held.id) for held in kernel.devices]
     return all(device is not None and device.healthy for device in found)
+
+
+def _what_is_lost(alive: dict[str, Node], session: Session) -> str:
+    """Say why the session cannot be launched where it is placed."""
+    return DEVICE_LOST if all(kernel.node in alive for kernel in session.kernels) else NODE_LOST
 
 
 def _node_of(kernel: Kernel, alive: dict[str, Node]) -> Node:

@@ -44,6 +44,10 @@ UNDER_WAY = STARTING - {SessionStatus.CREATING} | {SessionStatus.RUNNING, Sessio
 """A session that came into one of these needs nothing from the scheduler, and gives no slot back."""
 BEFORE_RELEASE = STARTING - {SessionStatus.CREATING}
 """A gang in one of these has not begun: its kernels wait for each other."""
+SUBMITTED = BEFORE_RELEASE - {SessionStatus.SCHEDULED}
+"""Nomad has the job of a session in one of these, and may still look for a place for it."""
+NODE_LOST, DEVICE_LOST = "node-lost", "device-lost"
+"""Why a session is placed anew before it ran: its node fell silent; its node is there, and a device of its is ill."""
 MAX_RANKS_LOST = 3
 """So many times a gang may lose a rank before it has begun; then it will never start."""
 AVOIDED = timedelta(minutes=5)
@@ -397,6 +401,19 @@ class Session:
         """Return the session whose job Nomad has and whose agents know their kernels."""
         self._must_be({SessionStatus.SCHEDULED})
         return self._in(SessionStatus.PREPARING, "", now)._with_kernels(SessionStatus.PREPARING, now)
+
+    def displaced(self, kernel_id: UUID, reason: str, now: datetime) -> "Session":
+        """Return the submitted session for which Nomad has found no place, and whose kernel's device is ill by now.
+
+        It is where it was before the launch, so it is placed anew; a gang has lost a rank. One whose kernel is up, or is
+        another by now, stays as it is.
+        """
+        kernel = self.kernel(kernel_id)
+        if self.status not in SUBMITTED or kernel is None or kernel.status not in SUBMITTED:
+            return self
+        if self.is_gang:
+            return self.kernel_terminated(kernel_id, None, reason, now)
+        return self._in(SessionStatus.SCHEDULED, DEVICE_LOST, now)._with_kernels(SessionStatus.SCHEDULED, now)
 
     def kernel_started(self, kernel_id: UUID, container: str, now: datetime) -> "Session":
         """Return the session after one container began; RUNNING when all have. Late news change nothing.

@@ -406,9 +406,7 @@ async def _project(tx: Transaction, principal: Principal, request: SessionReques
     return found[0].id
 
 
-async def _scaling_group(
-    tx: Transaction, principal: Principal, project: UUID, request: SessionRequest
-) -> ScalingGroup:
+async def _scaling_group(tx: Transaction, principal: Principal, project: UUID, request: SessionRequest) -> ScalingGroup:
     name, kind = request.scaling_group, request.type
     guests = usable(principal.domain_name, [project], principal.access_key)
     found = await nodes.list_scaling_groups(tx, name=name, open_to=guests, is_active=True)

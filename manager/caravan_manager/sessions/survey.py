@@ -15,12 +15,12 @@ from caravan_manager.db.tables import kernels, nodes, session_dependencies, sess
 from caravan_manager.quotas.model import Tenant
 from caravan_manager.sessions.illness import WITH_CONTAINERS, Holder, illnesses
 from caravan_manager.sessions.model import (
-    BEFORE_RELEASE,
     DEAD,
     DEVICES,
     MODELS,
     ON_NODES,
     STARTING,
+    SUBMITTED,
     VICTIMS,
     HeldDevice,
     SessionState,
@@ -110,6 +110,19 @@ _PLACED = (
     .order_by(sessions.c.sequence)
 )
 
+_HOLDERS = (
+    select(
+        kernels.c.session_id,
+        kernels.c.id,
+        kernels.c.node,
+        kernels.c.devices,
+        sessions.c.status_data[DEVICES].label("told"),
+    )
+    .join_from(sessions, kernels)
+    .where(kernels.c.node.is_not(None), func.jsonb_array_length(kernels.c.devices) > 0)
+    .order_by(sessions.c.sequence)
+)
+
 
 async def list_queue(tx: Transaction, now: datetime, limit: int = LONGEST_QUEUE) -> list[QueuedSession]:
     """Return the pending sessions: high priorities first, then in the order in which they were submitted.
@@ -191,7 +204,7 @@ async def list_awaited(tx: Transaction, limit: int = MANY) -> dict[UUID, UUID]:
 
 async def list_stranded(tx: Transaction, limit: int = MANY) -> list[tuple[UUID, UUID]]:
     """Return the session and the ID of each kernel of a gang that waits for the others on a node that is LOST."""
-    waiting = [status.value for status in BEFORE_RELEASE if status is not SessionStatus.SCHEDULED]
+    waiting = [status.value for status in SUBMITTED]
     wanted = (
         select(kernels.c.session_id, kernels.c.id)
         .join_from(sessions, kernels)
@@ -209,26 +222,19 @@ async def list_stranded(tx: Transaction, limit: int = MANY) -> list[tuple[UUID, 
 
 async def list_holders(tx: Transaction, node: str | None = None, limit: int = MANY) -> list[Holder]:
     """Return the kernels with containers that hold devices: of one node, or of all."""
-    wanted = (
-        select(
-            kernels.c.session_id,
-            kernels.c.id,
-            kernels.c.node,
-            kernels.c.devices,
-            sessions.c.status_data[DEVICES].label("told"),
-        )
-        .join_from(sessions, kernels)
-        .where(
-            sessions.c.status.in_([status.value for status in WITH_CONTAINERS]),
-            kernels.c.status.not_in([status.value for status in DEAD]),
-            kernels.c.node.is_not(None),
-            func.jsonb_array_length(kernels.c.devices) > 0,
-        )
-        .order_by(sessions.c.sequence)
-        .limit(limit)
-    )
+    wanted = _HOLDERS.where(
+        sessions.c.status.in_([status.value for status in WITH_CONTAINERS]),
+        kernels.c.status.not_in([status.value for status in DEAD]),
+    ).limit(limit)
     if node is not None:
         wanted = wanted.where(kernels.c.node == node)
+    return [_holder(row) for row in await tx.execute(wanted)]
+
+
+async def list_to_be_placed(tx: Transaction, limit: int = MANY) -> list[Holder]:
+    """Return the kernels that hold devices, whose job Nomad has, and of which no container was told."""
+    waiting = [status.value for status in SUBMITTED]
+    wanted = _HOLDERS.where(sessions.c.status.in_(waiting), kernels.c.status.in_(waiting)).limit(limit)
     return [_holder(row) for row in await tx.execute(wanted)]
 
 

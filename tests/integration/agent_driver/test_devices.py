@@ -78,12 +78,27 @@ async def test_a_kernel_sees_which_devices_it_has(node, file: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "why"), [("fake-cuda-7", "this node has no device fake-cuda-7"), ("fake-cuda-1", "fake-cuda-1 is ill")]
 )
-async def test_a_kernel_is_refused_a_device_that_it_cannot_have(node, file: Path, device: str, why: str) -> None:
+async def test_a_device_that_is_away_or_ill_is_an_outage_and_the_kernel_is_prepared_when_it_is_well(
+    node, file: Path, device: str, why: str
+) -> None:
     file.write_text(FILE.format(ill='"fake-cuda-1"'))
     await _until_told(node, "1")
     spec = node.spec(devices=[{"id": device, "slot": "cuda.shares", "amount": "0.5"}])
 
     status, text = await node.announce(spec, wait="30")
 
-    assert status == 409
+    assert status == 503
     assert why in text
+    file.write_text(FILE.format(ill="").replace("count = 2", "count = 8"))
+    await _until_told(node, "8")
+    assert (await node.announce(spec, wait="30"))[0] == 204
+
+
+async def test_a_kernel_is_refused_what_no_device_can_give(node, file: Path) -> None:
+    await _until_told(node, "2")
+    spec = node.spec(devices=[{"id": "fake-cuda-1", "slot": "cuda.shares", "amount": "0.25"}])
+
+    status, text = await node.announce(spec, wait="30")
+
+    assert status == 409
+    assert "it has 10 parts" in text

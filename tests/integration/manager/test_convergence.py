@@ -242,6 +242,7 @@ class World:
         await self.alive(self._follow_nomad)
         await self.alive(self.process.sweeper.sweep_jobs)
         await self.alive(self.process.sweeper.sweep_nodes)
+        await self.alive(self.process.sweeper.sweep_devices)
         await self.alive(self.process.illnesses.sweep)
 
     async def _schedule(self) -> None:
@@ -658,11 +659,27 @@ async def ill(world: World) -> End:
     return DESTROYED
 
 
+async def ill_before_a_place_was_found(world: World) -> End:
+    """The accelerator falls ill when Nomad has the job, and no place for it: the session gets another one."""
+    first, second = (Device(id=f"GPU-{number}", slot="cuda.device", model="A100") for number in (1, 2))
+    world.devices, world.node.starts = [first], False
+    await world.turn()
+    await world.create("echo done", resources={"cpu": "1", "mem": "256m", "cuda.device": "1"})
+    await world.until(SessionStatus.PREPARING)
+    world.devices = [first.model_copy(update={"healthy": False, "problem": "XID 79"}), second]
+    for _ in range(2):
+        await world.turn()
+    world.node.starts = True
+    ended = await world.until(*DEAD)
+    assert (ended.attempt, [held.id for held in ended.main_kernel.devices]) == (2, ["GPU-2"])
+    return SessionStatus.TERMINATED, SessionResult.SUCCESS
+
+
 JOURNEYS = (
     desk, batch, signed, forced, forced_while_nomad_is_away, waiting, refused, late, untold_start, untold_end,
     destroyed_while_launched, lost_node, cancelled, timed_out, requeued, restarted, restarted_untold,
     gang, gang_that_lost_a_rank, gang_that_never_comes_up, gang_on_a_lost_node, preempted,
-    preempted_with_time_left, ill,
+    preempted_with_time_left, ill, ill_before_a_place_was_found,
 )  # fmt: skip
 NAMES = [name for name in failpoint_names() if name.startswith("manager.")]
 

@@ -22,6 +22,7 @@ from caravan_common.ids import job_id
 from caravan_common.nomad.events import AllocationEnded
 from caravan_common.states import SessionResult, SessionStatus, SessionType
 from caravan_common.wire.agent import KernelSpec
+from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import (
@@ -445,6 +446,85 @@ async def test_the_node_that_comes_back_is_told_to_forget_the_first_attempt(mana
     new = (await manager.session(session.id)).main_kernel.id
     assert set(manager.agents.specs) == {(OTHER_URL, new)}
     assert (await manager.session(session.id)).status is SessionStatus.PREPARING
+
+
+ON_A_GPU = {"cpu": "1", "mem": "256m", "cuda.device": "1"}
+GPUS = tuple(Device(id=f"GPU-{number}", slot="cuda.device", model="A100") for number in (1, 2))
+
+
+def without(device: str) -> list[Device]:
+    """Return the GPUs, of which one is ill."""
+    return [gpu.model_copy(update={"healthy": gpu.id != device, "problem": "XID 79"}) for gpu in GPUS]
+
+
+async def test_a_session_whose_device_falls_ill_before_the_launch_gets_another_one(
+    manager: Manager, user: Principal
+) -> None:
+    await manager.add_node(devices=GPUS)
+    session = await made(manager, user, resources=ON_A_GPU)
+    manager.agents.silent = True  # as an agent that finds the device ill: it answers 503
+    await manager.schedule()
+    (held,) = (await manager.session(session.id)).main_kernel.devices
+    manager.agents.silent = False
+    await manager.add_node(devices=without(held.id))
+    await manager.schedule()
+    again = await manager.session(session.id)
+    assert (again.status, again.attempt, again.status_info) == (SessionStatus.PENDING, 2, "device-lost")
+    started = await manager.started(session.id)
+    assert started.status is SessionStatus.RUNNING
+    assert [device.id != held.id for device in started.main_kernel.devices] == [True]
+
+
+async def submitted_on_a_gpu_that_falls_ill(manager: Manager, user: Principal) -> tuple[Session, str]:
+    """Have Nomad told of a session, and then the manager that its device is ill."""
+    await manager.add_node(devices=GPUS)
+    session = await made(manager, user, resources=ON_A_GPU)
+    await manager.schedule()
+    submitted = await manager.session(session.id)
+    assert submitted.status is SessionStatus.PREPARING
+    device = submitted.main_kernel.devices[0].id
+    await manager.add_node(devices=without(device))
+    return submitted, device
+
+
+async def test_a_session_whose_device_falls_ill_before_nomad_found_a_place_gets_another_one(
+    manager: Manager, user: Principal
+) -> None:
+    session, device = await submitted_on_a_gpu_that_falls_ill(manager, user)
+    await manager.sweeper.sweep_devices()
+    back = await manager.session(session.id)
+    assert (back.status, back.status_info) == (SessionStatus.SCHEDULED, "device-lost")
+    await manager.schedule()
+    assert manager.nomad.jobs[job_id(session.id)].stopped
+    again = await manager.started(session.id)
+    assert (again.status, again.attempt) == (SessionStatus.RUNNING, 2)
+    assert [held.id != device for held in again.main_kernel.devices] == [True]
+    await manager.sweeper.sweep_devices()
+    assert await manager.session(session.id) == again
+
+
+async def test_one_for_which_nomad_found_a_place_or_whose_device_is_well_stays_where_it_is(
+    manager: Manager, user: Principal
+) -> None:
+    session, _ = await submitted_on_a_gpu_that_falls_ill(manager, user)
+    manager.nomad.places[job_id(session.id)] = {"main1"}
+    await manager.sweeper.sweep_devices()
+    assert await manager.session(session.id) == session
+    manager.nomad.places.clear()
+    await manager.add_node(devices=GPUS)
+    await manager.sweeper.sweep_devices()
+    assert await manager.session(session.id) == session
+
+
+async def test_one_whose_device_is_well_again_before_it_was_put_back_is_launched_there(
+    manager: Manager, user: Principal
+) -> None:
+    session, device = await submitted_on_a_gpu_that_falls_ill(manager, user)
+    await manager.sweeper.sweep_devices()
+    await manager.add_node(devices=GPUS)
+    started = await manager.started(session.id)
+    assert (started.status, started.attempt) == (SessionStatus.RUNNING, 1)
+    assert [held.id for held in started.main_kernel.devices] == [device]
 
 
 async def test_the_start_time_and_the_timeout_are_for_batch_sessions(manager: Manager, user: Principal) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from caravan_agent_driver.devices.grants import DeviceRefusedError, Grant, grant, size
+from caravan_agent_driver.devices.grants import DeviceLostError, DeviceRefusedError, Grant, grant, size
 from caravan_agent_driver.devices.inventory import Inventory
 from caravan_agent_driver.kernels.environment import configuration_files
+from caravan_agent_driver.outages import may_pass
 from caravan_common.wire.agent import KernelSpec
 from caravan_common.wire.devices import DeviceShare
 
@@ -85,9 +86,9 @@ def test_resource_txt_says_how_much_of_which_device(node: Inventory, make_spec: 
 @pytest.mark.parametrize(
     ("shares", "why"),
     [
-        ([("fake-cuda-9", "0.5")], "no device fake-cuda-9"),
         ([("fake-cuda-0", "0.25")], "it has 10 parts"),
-        ([("fake-cuda-2", "0.5")], "fake-cuda-2 is ill: the device file says so"),
+        ([("fake-cuda-2", "0.25")], "it has 10 parts"),
+        ([("fake-cuda-9", "0.5"), ("fake-cuda-0", "0.25")], "it has 10 parts"),
         ([("fake-cuda-0", "0.5"), ("fake-cuda-0", "0.5")], "given twice"),
         ([("fake-atom-plus-0", "1")], r"gives atom-plus\.device, and no cuda\.shares"),
     ],
@@ -95,6 +96,16 @@ def test_resource_txt_says_how_much_of_which_device(node: Inventory, make_spec: 
 def test_what_cannot_be_given_is_refused(node: Inventory, shares: list[tuple[str, str]], why: str) -> None:
     with pytest.raises(DeviceRefusedError, match=why):
         grant(node, [_share(*share) for share in shares])
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [("fake-cuda-9", "no device fake-cuda-9"), ("fake-cuda-2", "fake-cuda-2 is ill: the device file says so")],
+)
+def test_what_cannot_be_given_now_is_no_refusal(node: Inventory, device: str, why: str) -> None:
+    with pytest.raises(DeviceLostError, match=why) as lost:
+        grant(node, [_share("fake-cuda-0", "0.5"), _share(device, "0.5")])
+    assert may_pass(lost.value)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,28 @@ def test_a_gang_that_loses_a_rank_before_it_begins_is_placed_anew_and_remembers_
     assert avoided_nodes(again.status_data, LATER + AVOIDED) == frozenset()
 
 
+def test_a_session_without_a_place_whose_device_fell_ill_is_placed_anew_unless_it_came_up_meanwhile() -> None:
+    session = submitted(pending())
+    back = session.displaced(session.main_kernel.id, "GPU-1 is ill", LATER)
+    assert (back.status, back.status_info, back.is_broken) == (SessionStatus.SCHEDULED, "device-lost", False)
+    assert back.displaced(session.main_kernel.id, "GPU-1 is ill", LATER) == back
+    assert back.kernel_started(session.main_kernel.id, "a", LATER).status is SessionStatus.RUNNING
+    again = back.requeued("device-lost", [uuid4()], LATER)
+    assert (again.status, again.attempt, again.main_kernel.devices) == (SessionStatus.PENDING, 2, ())
+    up = running(pending())
+    for other in (up, again, pending(), submitted(pending())):
+        assert other.displaced(session.main_kernel.id, "GPU-1 is ill", LATER) == other
+    assert up.displaced(up.main_kernel.id, "GPU-1 is ill", LATER) == up
+
+
+def test_a_gang_without_a_place_whose_device_fell_ill_lost_a_rank() -> None:
+    session = submitted(pending(kernels=2))
+    session = session.kernel_started(session.kernels[0].id, "a", LATER)
+    assert session.displaced(session.kernels[0].id, "GPU-1 is ill", LATER) == session
+    broken = session.displaced(session.kernels[1].id, "GPU-1 is ill", LATER)
+    assert (broken.is_broken, broken.status_data["gang"]["lost"][0]["reason"]) == (True, "GPU-1 is ill")
+
+
 def test_a_gang_that_loses_ranks_too_often_is_an_error_with_the_reason() -> None:
     session = pending(kernels=2)
     for _ in range(MAX_RANKS_LOST):
