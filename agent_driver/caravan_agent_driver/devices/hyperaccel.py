@@ -37,6 +37,9 @@ class LpuDevices(SysfsDevices):
         vendor, device = entry.count("device/vendor"), entry.count("device/device")
         return f"{vendor or 0:04x}:{device or 0:04x}" in cast(LpuOptions, self.options).pci_ids
 
+    def problem_of(self, entry: Entry) -> str:
+        return "" if self.has_files(entry) else "it has no device file"
+
     def environment(self, given: Sequence[Given]) -> Mapping[str, str]:
         """Return nothing: no variable is known."""
         return {}

@@ -75,6 +75,20 @@ class Statistics:
     temperature: float | None = None
     """In degrees Celsius."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing that somebody else could tell."""
+        return None not in (self.utilization, self.memory_used, self.power, self.temperature)
+
+    def filled(self, other: "Statistics") -> "Statistics":
+        """Return this with what is not known here from there."""
+        return Statistics(
+            utilization=other.utilization if self.utilization is None else self.utilization,
+            memory_used=other.memory_used if self.memory_used is None else self.memory_used,
+            power=other.power if self.power is None else self.power,
+            temperature=other.temperature if self.temperature is None else self.temperature,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Given:

@@ -1,17 +1,41 @@
 """Rebellions' NPUs ATOM, ATOM+ and ATOM-Max, by their driver's folder /sys/class/rebellions. The attributes `card_name`
 and `status` are those that Rebellions' public device plugin and feature discovery read; `/dev/rsd0`, which a container
-needs besides its NPUs, is from Rebellions' guide to Docker.
+needs besides its NPUs, is from Rebellions' guide to Docker. How they do says `rbln-stat`, which newer drivers call
+`rbln-smi` (its JSON as public programs read it, and record it). What its `status` may say besides ``normal`` is not
+public, so the driver's says who is ill.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from caravan_agent_driver.devices.kind import Given
-from caravan_agent_driver.devices.sysfs import GIBIBYTE, Entry, SysfsDevices
+from pydantic import BaseModel, ValidationError
+
+from caravan_agent_driver.devices.kind import Given, Statistics
+from caravan_agent_driver.devices.sysfs import GIBIBYTE, Entry, SysfsDevices, Told
+from caravan_agent_driver.devices.tools import ask, number, watts, whole
 
 PROBLEMS = {"3": "the driver says that it is faulty", "4": "the driver has given it up"}
 """By `status`; 0, 1 and 2 are ready, busy and starting."""
+PROGRAMS = ("rbln-stat", "rbln-smi")
+
+
+class _Memory(BaseModel):
+    used: object = None
+
+
+class _Npu(BaseModel):
+    device: str
+    sid: object = ""
+    util: object = None
+    temperature: object = None
+    card_power: object = None
+    memory: _Memory = _Memory()
+
+
+class _Machine(BaseModel):
+    devices: list[_Npu]
 
 
 class RebellionsDevices(SysfsDevices):
@@ -34,6 +58,12 @@ class RebellionsDevices(SysfsDevices):
 
     def problem_of(self, entry: Entry) -> str:
         return PROBLEMS.get(entry.text("status"), "")
+
+    def key_of(self, entry: Entry) -> str:
+        return f"rbln{entry.number}"
+
+    def ask_vendor(self, entries: Sequence[Entry], until: float) -> Mapping[str, Told]:
+        return told_by_rbln_stat(next((said for name in PROGRAMS if (said := ask((name, "--json"), until))), ""))
 
     def environment(self, given: Sequence[Given]) -> Mapping[str, str]:
         """Return RBLN_DEVICES: numbers count only those whose files are in the container."""
@@ -65,3 +95,26 @@ class AtomMaxDevices(RebellionsDevices):
     model = "RBLN-CA25"
     memory = 64 * GIBIBYTE
     cards = ("RBLN-CA25",)
+
+
+def told_by_rbln_stat(text: str) -> dict[str, Told]:
+    """Return what rbln-stat says of each NPU, by its name in /dev.
+
+    The power is the card's: several NPUs of one card (ATOM-Max) say the same, so of those nobody knows it.
+    """
+    try:
+        npus = _Machine.model_validate_json(text).devices
+    except ValidationError:
+        return {}
+    cards = Counter(str(npu.sid).strip() for npu in npus)
+    return {
+        npu.device: Told(
+            Statistics(
+                utilization=number(npu.util),
+                memory_used=whole(npu.memory.used),
+                power=watts(npu.card_power) if cards[str(npu.sid).strip()] == 1 else None,
+                temperature=number(npu.temperature),
+            )
+        )
+        for npu in npus
+    }

@@ -1,13 +1,21 @@
 """AMD's GPUs, by the amdgpu driver's files in /sys (Linux, "AMDGPU driver, misc. information"; "Deploy ROCm Docker
-containers" for the device files). Given whole: AMD's GPUs have no shares here.
+containers" for the device files), and for what they do not say by `rocm-smi` (its JSON, of ROCm 4 to 6). Given whole:
+AMD's GPUs have no shares here.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
-from caravan_agent_driver.devices.kind import Given, Statistics
-from caravan_agent_driver.devices.sysfs import Entry, SysfsDevices, power, temperature
+from pydantic import TypeAdapter, ValidationError
 
+from caravan_agent_driver.devices.kind import Given, Statistics
+from caravan_agent_driver.devices.sysfs import Entry, SysfsDevices, Told, power, temperature
+from caravan_agent_driver.devices.tools import ask, number, watts, whole
+
+SMI = ("rocm-smi", "--showbus", "--showuse", "--showmeminfo", "vram", "--showpower", "--showtemp", "--json")
+POWER = ("Average Graphics Package Power (W)", "Current Socket Graphics Package Power (W)")
+TEMPERATURE = ("Temperature (Sensor edge) (C)", "Temperature (Sensor junction) (C)")
+_CARDS: TypeAdapter[dict[str, dict[str, object]]] = TypeAdapter(dict[str, dict[str, object]])
 AMD = 0x1002
 UNIQUE = "GPU-"
 
@@ -50,6 +58,9 @@ class RocmDevices(SysfsDevices):
             temperature=temperature(entry),
         )
 
+    def ask_vendor(self, entries: Sequence[Entry], until: float) -> Mapping[str, Told]:
+        return told_by_rocm_smi(ask(SMI, until))
+
     def patterns_of(self, entry: Entry) -> Sequence[str]:
         """Add the card beside the render node: ``device/drm`` has both."""
         cards = sorted(path.name for path in (entry.folder / "device/drm").glob("card*"))
@@ -61,3 +72,25 @@ class RocmDevices(SysfsDevices):
         ordered = all(name.startswith(UNIQUE) for name in names)
         visible = {"ROCR_VISIBLE_DEVICES": ",".join(names)} if ordered else {}
         return visible | {"HIP_VISIBLE_DEVICES": ",".join(str(number) for number in range(len(names)))}
+
+
+def told_by_rocm_smi(text: str) -> dict[str, Told]:
+    """Return what rocm-smi says of each card, by its bus address. Warnings may stand before its JSON."""
+    try:
+        cards = _CARDS.validate_json(text[max(0, text.find("{")) :])
+    except ValidationError:
+        return {}
+    return {
+        bus: Told(
+            Statistics(
+                utilization=number(card.get("GPU use (%)")),
+                memory_used=whole(card.get("VRAM Total Used Memory (B)")),
+                power=next((value for name in POWER if (value := watts(card.get(name))) is not None), None),
+                temperature=next(
+                    (value for name in TEMPERATURE if (value := number(card.get(name))) is not None), None
+                ),
+            )
+        )
+        for card in cards.values()
+        if (bus := str(card.get("PCI Bus", "")).lower())
+    }

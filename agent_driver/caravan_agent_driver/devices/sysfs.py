@@ -1,16 +1,23 @@
-"""Accelerators that Linux shows in a folder of /sys, one entry a device: what their kinds have in common."""
+"""Accelerators that Linux shows in a folder of /sys, one entry a device: what their kinds have in common.
+
+What /sys does not tell, the vendor's own program may: it is asked for it now and then, and only while something lacks.
+"""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, Statistics
+from caravan_agent_driver.devices.tools import LONGEST_SECONDS
 from caravan_common.config import Section
 from caravan_common.wire.devices import Device
 
 GIBIBYTE = 1024**3
+ASKED_SECONDS = 10.0
+"""How long what a vendor's program said is believed: it costs a process each time."""
 
 
 class SysfsOptions(Section):
@@ -47,6 +54,15 @@ class Entry:
         return path.resolve().name if path.exists() else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the vendor's program says of a device."""
+
+    statistics: Statistics = field(default_factory=Statistics)
+    problem: str = ""
+    """What is wrong with it, where the program says so."""
+
+
 class SysfsDevices:
     """The devices of one kind, each given whole. A kind says what is where, by the attributes and methods below."""
 
@@ -67,6 +83,8 @@ class SysfsDevices:
     def __init__(self, options: Mapping[str, object]) -> None:
         self.options = self.Options.model_validate(options)
         self._known: dict[str, tuple[Entry, Device]] = {}
+        self._told: Mapping[str, Told] = {}
+        self._asked = -ASKED_SECONDS
 
     # --- what a kind says ------------------------------------------------------------------------------------------
 
@@ -97,6 +115,17 @@ class SysfsDevices:
     def statistics_of(self, entry: Entry) -> Statistics:
         """Return how it does; by default what its hwmon says."""
         return Statistics(power=power(entry), temperature=temperature(entry))
+
+    def key_of(self, entry: Entry) -> str:
+        """Return what the vendor's program calls it; by default its bus address."""
+        return self.bus_of(entry).lower()
+
+    def ask_vendor(self, entries: Sequence[Entry], until: float) -> Mapping[str, Told]:
+        """Return what the vendor's program says of the devices, by :meth:`key_of`; nothing where there is none.
+
+        ``until`` is when it must have said so, on the steady clock.
+        """
+        return {}
 
     def environment(self, given: Sequence[Given]) -> Mapping[str, str]:
         """Return a kernel's variables."""
@@ -138,7 +167,23 @@ class SysfsDevices:
 
     def statistics(self) -> Mapping[str, Statistics]:
         """Return how the devices do."""
-        return {name: self.statistics_of(entry) for name, (entry, _) in self._known.items()}
+        known = {name: (entry, self.statistics_of(entry)) for name, (entry, _) in self._known.items()}
+        if all(now.is_complete for _, now in known.values()):
+            return {name: now for name, (_, now) in known.items()}
+        return {name: now.filled(self.told_of(entry).statistics) for name, (entry, now) in known.items()}
+
+    def told_of(self, entry: Entry) -> Told:
+        """Return what the vendor's program said of a device lately; it is asked again when that is old."""
+        now = time.monotonic()
+        if now - self._asked >= ASKED_SECONDS:
+            self._asked = now  # one that hangs is not asked more often
+            self._told = self.ask_vendor(self._look(), now + LONGEST_SECONDS)
+        return self._told.get(self.key_of(entry), Told())
+
+    def has_files(self, entry: Entry) -> bool:
+        """Say whether any of the device's own files is there: without one nobody can use it."""
+        patterns = (pattern.format(n=entry.number) for pattern in self.patterns_of(entry))
+        return any(path for pattern in patterns for path in self.options.dev.glob(pattern))
 
     def access(self, device: Device) -> Access:
         """Return the device's files, those that are there, under the names that they have on the node."""

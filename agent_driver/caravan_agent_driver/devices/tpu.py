@@ -46,6 +46,9 @@ class TpuDevices(SysfsDevices):
     def model_of(self, entry: Entry) -> str:
         return CHIPS.get(entry.count("device") or 0, self.model)
 
+    def problem_of(self, entry: Entry) -> str:
+        return "" if self.has_files(entry) else "it has no device file: its driver is not there"
+
     def patterns_of(self, entry: Entry) -> Sequence[str]:
         group = entry.link("iommu_group")
         return (*self.files, *((f"vfio/{group}", "vfio/vfio") if group else ()))

@@ -187,7 +187,7 @@ class Sweeper:
         """Have sessions placed anew whose device fell ill before Nomad found a place for them: it would wait for it."""
         async with self._moves.begin() as tx:
             waiting = await survey.list_to_be_placed(tx)
-            health = health_of(await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value)) if waiting else {}
+            health = health_of(await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value) if waiting else [])
         for holder in waiting:
             ill = sorted(device for _, device in holder.ill(health)) if holder.node in health else []
             if ill:

@@ -257,8 +257,8 @@ class Scheduler:
         self._told = told
 
     async def _launch(self) -> None:
-        """Launch what is placed; what is placed on a node that is silent now, or on a device that is ill, goes back into
-        the queue, as a gang that lost a rank does.
+        """Launch what is placed; what is placed on a node that is silent now, or on a device that is ill, goes back
+        into the queue, as a gang that lost a rank does.
         """
         async with self._begin() as tx:
             placed = await sessions.list_by_status(tx, [SessionStatus.SCHEDULED])

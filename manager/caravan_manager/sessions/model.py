@@ -405,8 +405,8 @@ class Session:
     def displaced(self, kernel_id: UUID, reason: str, now: datetime) -> "Session":
         """Return the submitted session for which Nomad has found no place, and whose kernel's device is ill by now.
 
-        It is where it was before the launch, so it is placed anew; a gang has lost a rank. One whose kernel is up, or is
-        another by now, stays as it is.
+        It is where it was before the launch, so it is placed anew; a gang has lost a rank. One whose kernel is up, or
+        is another by now, stays as it is.
         """
         kernel = self.kernel(kernel_id)
         if self.status not in SUBMITTED or kernel is None or kernel.status not in SUBMITTED:

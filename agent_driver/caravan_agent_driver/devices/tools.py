@@ -1,0 +1,112 @@
+"""A vendor's own program, asked for what /sys does not tell: found on PATH, never through a shell, and never for long.
+
+It is help and no condition: one that is not there, fails, hangs or prints what nobody can read has told nothing. Kinds
+are asked in a thread each and may block, so this does. What is printed is text for people as often as for programs:
+numbers are read where they stand, units and all.
+"""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
+
+import structlog
+
+log = structlog.get_logger()
+
+LONGEST_SECONDS = 2.0
+"""How long all programs of a kind may take: well below what the kind itself may (`inventory.ANSWER_SECONDS`)."""
+MOST_BYTES = 1024 * 1024
+END_SECONDS = 0.5
+"""How long a killed program may take to go; one that a driver holds for ever is left to it."""
+ELSEWHERE = ("/usr/local/bin", "/usr/bin", "/opt/rocm/bin")
+"""Where vendors put their programs, besides PATH: who starts the agent or the plugin may have given it a short one."""
+
+_NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*([^\W\d_]?)")
+_PREFIXES = {"u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "k": 1e3}
+
+
+class _SilentError(Exception):
+    """The program said nothing that is of use; the message says why."""
+
+
+def ask(command: Sequence[str], until: float) -> str:
+    """Return what a program prints to its standard output, or nothing. Blocks; ``until`` is on the steady clock."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *ELSEWHERE])
+    program = shutil.which(command[0], path=places)
+    if program is None or time.monotonic() >= until:
+        return ""
+    try:
+        return _run([program, *command[1:]], until).decode(errors="replace")
+    except (OSError, _SilentError) as err:
+        log.debug("tool.silent", program=program, error=str(err))
+        return ""
+
+
+def _run(command: Sequence[str], deadline: float) -> bytes:
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"LC_ALL": "C"},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        said = _read(process.stdout, deadline)
+        if code := process.wait(max(0.0, deadline - time.monotonic())):
+            raise _SilentError(f"it ended with {code}")
+    except subprocess.TimeoutExpired as err:
+        raise _SilentError("it takes too long") from err
+    else:
+        return said
+    finally:
+        process.stdout.close()
+        _end(process)
+
+
+def _read(pipe: IO[bytes], deadline: float) -> bytes:
+    said = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            part = os.read(pipe.fileno(), 64 * 1024)
+            if not part:
+                return said
+            said += part
+            if len(said) > MOST_BYTES:
+                raise _SilentError("it prints too much")
+    raise _SilentError("it takes too long")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the program and what it started: its process group is its own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+
+
+def number(text: object) -> float | None:
+    """Return the number that a text begins with: 41.33 for ``41.33°C``; None for ``N/A``."""
+    matched = _NUMBER.match(str(text))
+    return None if matched is None else float(matched[1])
+
+
+def watts(text: object) -> float | None:
+    """Return a power: 18.5 for ``18.5 W``, ``18500mW`` and ``18500000uW``."""
+    matched = _NUMBER.match(str(text))
+    return None if matched is None else float(matched[1]) * _PREFIXES.get(matched[2], 1.0)
+
+
+def whole(text: object) -> int | None:
+    """Return a whole number, such as a count of bytes."""
+    value = number(text)
+    return None if value is None else int(value)
