@@ -2,19 +2,22 @@
 
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from caravan_agent_driver.config import AgentConfig
 from caravan_agent_driver.devices.inventory import Inventory
+from caravan_agent_driver.devices.kind import Statistics
 from caravan_agent_driver.docker.engine import Engine
 from caravan_agent_driver.docker.images import list_references
 from caravan_common.slots import ResourceSlots
-from caravan_common.wire.devices import Device
+from caravan_common.wire.devices import Device, DeviceStatistics
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 
 VERSION = version("caravan")
+MOST_TOLD = 1000
+"""Of so many devices a heartbeat says how they do: it must stay a short message."""
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -29,6 +32,12 @@ def slots_of(configured: Mapping[str, str], devices: Iterable[Device]) -> dict[s
     for device in devices:
         total += ResourceSlots.parse({device.slot: int(device.healthy)})
     return total.to_json()
+
+
+def statistics_of(devices: Iterable[Device], known: Mapping[str, Statistics]) -> dict[str, DeviceStatistics]:
+    """Return how the devices do, as far as anything is known of them, and not of too many."""
+    told = [device.id for device in devices if known.get(device.id, Statistics()) != Statistics()]
+    return {name: DeviceStatistics(**asdict(known[name])) for name in told[:MOST_TOLD]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Node:
             region=config.region,
             slots=slots_of(config.slots, devices),
             devices=list(devices),
+            statistics=statistics_of(devices, await self.inventory.statistics()),
             images=await list_references(self.engine),
             volumes=sorted(config.volumes),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ class Source:
     async def statistics(self) -> dict[str, Statistics]:
         """Return how the devices do; nothing when the kind fails."""
         try:
-            return dict(await self._ask(self.kind.statistics))
+            return {name: _finite(now) for name, now in (await self._ask(self.kind.statistics)).items()}
         except Exception as err:  # as above
             log.debug("device_kind.no_statistics", kind=self.name, error=str(err))
             return {}
@@ -67,6 +68,14 @@ class Source:
             if not done:
                 raise NoAnswerError
             return asked.result()
+
+
+def _finite(now: Statistics) -> Statistics:
+    """Return what can be sent: a number that is none is not known."""
+    memory = None if now.memory_used is None else int(now.memory_used)
+    others = (now.utilization, now.power, now.temperature)
+    utilization, power, temperature = (None if v is None or not isfinite(v) else float(v) for v in others)
+    return Statistics(utilization, memory, power, temperature)
 
 
 class Inventory:

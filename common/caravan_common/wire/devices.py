@@ -6,7 +6,7 @@ Each physical device is one device group in Nomad, :func:`nomad_device`, with ``
 
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 VENDOR = "caravan"
 FINEST = 1_000_000
@@ -43,6 +43,21 @@ class Device(BaseModel):
     def kind(self) -> str:
         """The kind of accelerator, the first part of its slot's name: ``cuda``, ``atom``."""
         return kind_of(self.slot)
+
+
+class DeviceStatistics(BaseModel):
+    """How a device does now; None where nobody can tell."""
+
+    model_config = ConfigDict(frozen=True)
+
+    utilization: FiniteFloat | None = None
+    """In per cent."""
+    memory_used: int | None = None
+    """In bytes, of `Device.memory`."""
+    power: FiniteFloat | None = None
+    """In watts."""
+    temperature: FiniteFloat | None = None
+    """In degrees Celsius."""
 
 
 class DeviceShare(BaseModel):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from caravan_common.wire.devices import Device
+from caravan_common.wire.devices import Device, DeviceStatistics
 
 
 class _Event(BaseModel):
@@ -39,6 +39,8 @@ class NodeHeartbeat(_Event):
     """What the node offers, healthy devices included: ``{"cpu": "8", "mem": "17179869184", "cuda.shares": "2"}``."""
     devices: list[Device] = []
     """Every accelerator of the node, also those that are ill."""
+    statistics: dict[str, DeviceStatistics] = {}
+    """How they do, by their ID: of the first thousand, and of those of which anything is known."""
     images: list[str]
     """The references (``name:tag``) of the images that the node holds."""
     volumes: list[str] = []

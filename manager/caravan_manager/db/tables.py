@@ -223,6 +223,7 @@ nodes = Table(
     Column("url", String(256), nullable=False),
     Column("slots", JSONB, nullable=False),
     Column("devices", JSONB, nullable=False, server_default=EMPTY_LIST),
+    Column("statistics", JSONB, nullable=False, server_default=EMPTY),
     Column("images", ARRAY(String), nullable=False, server_default=text("'{}'")),
     Column("volumes", ARRAY(String), nullable=False, server_default=text("'{}'")),
     _moment("first_contact", default=True),

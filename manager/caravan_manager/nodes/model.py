@@ -1,6 +1,6 @@
 """Nodes and scaling groups as values. No I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -37,6 +37,11 @@ class Device:
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
+
+
+Statistics = Mapping[str, Mapping[str, float]]
+"""How devices do, by their ID: ``utilization`` in per cent, ``memory_used`` in bytes, ``power`` in watts and
+``temperature`` in degrees Celsius, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)

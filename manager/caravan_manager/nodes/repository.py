@@ -21,7 +21,7 @@ from caravan_manager.db.tables import (
     scaling_groups_of_keypairs,
     scaling_groups_of_projects,
 )
-from caravan_manager.nodes.model import Device, Guest, GuestKind, Node, ScalingGroup
+from caravan_manager.nodes.model import Device, Guest, GuestKind, Node, ScalingGroup, Statistics
 
 CLOCK_SET_BACK = timedelta(seconds=20)
 """After so long without news, and before its node is LOST, an agent is believed whatever its clock says."""
@@ -49,6 +49,10 @@ _OPEN: dict[GuestKind, tuple[Table, str]] = {
     GuestKind.KEYPAIR: (scaling_groups_of_keypairs, "access_key"),
 }
 """Where it is written to which guests of a kind scaling groups are open, and the column that names the guest."""
+
+
+_OF_A_NODE = [column for column in nodes.c if column is not nodes.c.statistics]
+"""The scheduler reads nodes in each pass, and does not go by how their devices do."""
 
 
 def _node(row: AnyRow) -> Node:
@@ -109,6 +113,7 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> bool:
         "url": beat.url,
         "slots": ResourceSlots.parse(beat.slots).to_json(),
         "devices": [device.model_dump() for device in beat.devices],
+        "statistics": {name: told.model_dump(exclude_none=True) for name, told in beat.statistics.items()},
         "images": beat.images,
         "volumes": beat.volumes,
         "last_heartbeat": func.now(),
@@ -157,7 +162,7 @@ async def list_nodes(
     choice: Choice = EVERYTHING,
 ) -> list[Node]:
     """Return nodes by name; at most 10,000."""
-    wanted = select(nodes).where(*conditions(choice, FIELDS)).limit(10_000)
+    wanted = select(*_OF_A_NODE).where(*conditions(choice, FIELDS)).limit(10_000)
     wanted = wanted.order_by(*ordering(choice, FIELDS, nodes.c.name))
     if scaling_group is not None:
         wanted = wanted.where(nodes.c.scaling_group == scaling_group)
@@ -166,6 +171,14 @@ async def list_nodes(
     if name is not None:
         wanted = wanted.where(nodes.c.name == name)
     return [_node(row) for row in await tx.execute(wanted)]
+
+
+async def list_statistics(tx: Transaction, name: str | None = None) -> dict[str, Statistics]:
+    """Return how the devices of nodes that are ALIVE do, or of one of them: by the node's name, and the device's ID."""
+    wanted = select(nodes.c.name, nodes.c.statistics).where(nodes.c.status == NodeStatus.ALIVE.value).limit(10_000)
+    if name is not None:
+        wanted = wanted.where(nodes.c.name == name)
+    return {row.name: row.statistics for row in await tx.execute(wanted)}
 
 
 async def list_slots(tx: Transaction) -> frozenset[str]:

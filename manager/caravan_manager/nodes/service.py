@@ -14,7 +14,7 @@ from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
-from caravan_manager.nodes.model import Guest, Node, NodeNotFoundError, ScalingGroup, usable
+from caravan_manager.nodes.model import Guest, Node, NodeNotFoundError, ScalingGroup, Statistics, usable
 from caravan_manager.nodes.slots import coarsest
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
@@ -86,6 +86,13 @@ class NodesService:
         if not found:
             raise NodeNotFoundError(data=name)
         return found[0], taken.get(name, ResourceSlots())
+
+    async def statistics(self, principal: Principal, name: str | None = None) -> dict[str, Statistics]:
+        """Return how the devices of the nodes that are ALIVE do, or of one of them; for administrators."""
+        if not principal.is_admin:
+            raise ForbiddenError("only administrators look at agents")
+        async with self._begin() as tx:
+            return await repository.list_statistics(tx, name)
 
     async def scaling_groups(
         self, principal: Principal, *, name: str | None = None, is_active: bool | None = None

@@ -49,6 +49,7 @@ async def test_heartbeats_say_which_devices_are_there_and_which_are_well(node, f
     beat = await _until_told(node, "2")
     assert [(d.id, d.shares, d.healthy) for d in beat.devices] == [("fake-cuda-0", 10, True), ("fake-cuda-1", 10, True)]
     assert beat.slots["cpu"] == "2"
+    assert {name: told.power for name, told in beat.statistics.items()} == {"fake-cuda-0": 10.0, "fake-cuda-1": 10.0}
 
     file.write_text(FILE.format(ill='"fake-cuda-0"'))
     beat = await _until_told(node, "1")

@@ -23,7 +23,8 @@ from caravan_manager.api.graphql.base import (
     words,
 )
 from caravan_manager.db.choice import EVERYTHING, Choice
-from caravan_manager.nodes.model import Guest, GuestKind, Node, ScalingGroup
+from caravan_manager.nodes.live import compute_plugins, hardware_metadata, live_stat
+from caravan_manager.nodes.model import Guest, GuestKind, Node, ScalingGroup, Statistics
 from caravan_manager.nodes.slots import quantum
 
 queries = ObjectType("Queries")
@@ -33,10 +34,11 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node, and what is taken of it."""
+    """A node, what is taken of it, and how the devices of all nodes of the list do, loaded once for it."""
 
     node: Node
     taken: ResourceSlots
+    statistics: Once[dict[str, Statistics]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class ScalingGroupRow:
 @queries.field("agent")
 async def agent(_: object, info: Info, agent_id: str) -> object:
     """Answer one node by its name."""
-    return NodeRow(*await info.context.nodes.node(info.context.principal, agent_id))
+    asked = info.context
+    return NodeRow(*await asked.nodes.node(asked.principal, agent_id), _statistics(asked, agent_id))
 
 
 @queries.field("agents")
@@ -151,9 +154,9 @@ async def _rows(
     asked: Asked, scaling_group: str | None, status: str | None, choice: Choice = EVERYTHING
 ) -> list[NodeRow]:
     found, taken = await asked.nodes.nodes(asked.principal, scaling_group=scaling_group, status=None, choice=choice)
-    wanted = words(status)
+    wanted, statistics = words(status), _statistics(asked)
     return [
-        NodeRow(node, taken.get(node.name, ResourceSlots()))
+        NodeRow(node, taken.get(node.name, ResourceSlots()), statistics)
         for node in found
         if wanted is None or node.status.value in wanted
     ]
@@ -161,6 +164,18 @@ async def _rows(
 
 async def _open_to(asked: Asked, guest: Guest, is_active: bool | None) -> list[ScalingGroupRow]:
     return _group_rows(asked, await asked.nodes.scaling_groups_open_to(asked.principal, guest, is_active=is_active))
+
+
+def _statistics(asked: Asked, name: str | None = None) -> Once[dict[str, Statistics]]:
+    async def load() -> dict[str, Statistics]:
+        return await asked.nodes.statistics(asked.principal, name)
+
+    return Once(load)
+
+
+async def _live_stat(row: NodeRow) -> object:
+    statistics = await row.statistics.get()
+    return live_stat(row.node.devices, statistics.get(row.node.name, {}))
 
 
 def _group_rows(asked: Asked, found: list[ScalingGroup]) -> list[ScalingGroupRow]:
@@ -192,10 +207,10 @@ AGENT: dict[str, Callable[[NodeRow], object]] = {
     "architecture": lambda row: row.node.architecture,
     "first_contact": lambda row: row.node.first_contact,
     "lost_at": lambda row: row.node.lost_at,
-    "live_stat": lambda _: {"node": {}, "devices": {}},
+    "live_stat": _live_stat,
     "version": lambda row: row.node.version,
-    "compute_plugins": lambda _: {},
-    "hardware_metadata": lambda _: {},
+    "compute_plugins": lambda row: compute_plugins(row.node),
+    "hardware_metadata": lambda row: hardware_metadata(row.node),
     "auto_terminate_abusing_kernel": lambda _: False,
     "local_config": lambda _: {"agent": {"auto_terminate_abusing_kernel": False}},
     "container_count": nothing,

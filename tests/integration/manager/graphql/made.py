@@ -187,9 +187,14 @@ def running(owner: Principal, project: UUID, name: str, minute: int = 0) -> Sess
     )
 
 
+<<<<<<< HEAD
 async def add_node(begin: Begin, *devices: Device) -> None:
+=======
+async def add_node(begin: Begin, seconds: int = 0, **said: Any) -> None:
+    """Have the node heard of, so many seconds after the first time, with what its agent says besides."""
+>>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
     beat = NodeHeartbeat(
-        at=MORNING,
+        at=MORNING + timedelta(seconds=seconds),
         node=str(uuid4()),
         name="n1",
         scaling_group="default",
@@ -199,7 +204,11 @@ async def add_node(begin: Begin, *devices: Device) -> None:
         region="local",
         slots={"cpu": "9", "mem": "48926258176"},
         images=["caravan/python:3.11-bookworm"],
+<<<<<<< HEAD
         devices=list(devices),
+=======
+        **said,
+>>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
     )
     await NodesService(begin).heard(beat)
 

@@ -1,14 +1,17 @@
 """Who is shown which nodes and scaling groups, and in which form."""
 
+import json
 from typing import Any
 
 from tests.integration.manager.graphql.made import Door, add_node, add_sessions, running
 
+<<<<<<< HEAD
 from caravan_common.wire.devices import Device
+=======
+from caravan_common.wire.devices import Device, DeviceStatistics
+>>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import (
-    scaling_groups,
-)
+from caravan_manager.db.tables import nodes, scaling_groups
 from caravan_manager.people.model import Principal
 
 
@@ -49,6 +52,37 @@ async def test_a_node_has_the_recorded_form(
         ],
         "total_count": 1,
     }
+
+
+GPUS = [
+    Device(id="GPU-1", slot="cuda.device", model="A100", memory=1024),
+    Device(id="GPU-2", slot="cuda.device", model="A100", memory=1024, healthy=False, problem="XID 79"),
+]
+
+
+async def test_a_node_shows_how_its_accelerators_do_until_it_is_silent(
+    door: Door, admin: Principal, begin: Begin
+) -> None:
+    await add_node(begin, devices=GPUS, statistics={"GPU-1": DeviceStatistics(utilization=40.0, memory_used=512)})
+    query = """{ agents { live_stat compute_plugins hardware_metadata }
+        agent(agent_id: "n1") { live_stat } agent_list(limit: 1, offset: 0) { items { live_stat } } }"""
+    shown = await door.data(admin, query)
+    stat = json.loads(shown["agents"][0]["live_stat"])
+    assert stat["devices"]["cuda_util"]["GPU-1"]["pct"] == "40"
+    assert stat["node"]["cuda_mem"] == {"current": "512", "capacity": "1024", "pct": "50", "unit_hint": "bytes"}
+    assert stat == json.loads(shown["agent"]["live_stat"])
+    assert stat == json.loads(shown["agent_list"]["items"][0]["live_stat"])
+    assert json.loads(shown["agents"][0]["compute_plugins"])["cuda"]["models"] == {"A100": 2}
+    hardware = json.loads(shown["agents"][0]["hardware_metadata"])["cuda"]
+    assert (hardware["status"], hardware["status_info"]) == ("degraded", "GPU-2: XID 79")
+
+    await add_node(begin, devices=GPUS, statistics={"GPU-1": DeviceStatistics(power=7.0)}, seconds=1)
+    stat = json.loads((await door.data(admin, query))["agent"]["live_stat"])
+    assert list(stat["devices"]) == ["cuda_power"]
+
+    async with begin() as tx:
+        await tx.execute(nodes.update().values(status="LOST"))
+    assert (await door.data(admin, query))["agent"]["live_stat"] == '{"node": {}, "devices": {}}'
 
 
 async def test_nodes_are_chosen_by_name_status_and_group(door: Door, admin: Principal, begin: Begin) -> None:

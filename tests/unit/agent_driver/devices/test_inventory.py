@@ -5,6 +5,7 @@
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from caravan_agent_driver.devices import inventory
 from caravan_agent_driver.devices.config import load_devices
 from caravan_agent_driver.devices.fake import FakeDevices
 from caravan_agent_driver.devices.inventory import Inventory, Source
+from caravan_agent_driver.devices.kind import Statistics
 from caravan_agent_driver.node import slots_of
 from caravan_common.errors import ConfigurationError
 from caravan_common.wire.devices import Device
@@ -135,6 +137,22 @@ async def test_a_driver_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.Monk
     while not source.devices[0].healthy:
         await asyncio.sleep(0.01)
         await source.refresh()
+
+
+class Odd(FakeDevices):
+    """Devices of somebody else's, whose statistics are what they are."""
+
+    told: Any = Statistics(utilization=float("nan"), memory_used=7, power=float("inf"), temperature=30)
+
+    def statistics(self) -> dict[str, Any]:
+        return {"odd": self.told}
+
+
+async def test_statistics_that_cannot_be_sent_are_not_known() -> None:
+    kind = Odd({})
+    assert await Source("odd", kind).statistics() == {"odd": Statistics(memory_used=7, temperature=30.0)}
+    kind.told = {"power": "much"}
+    assert await Source("odd", kind).statistics() == {}
 
 
 def test_a_node_offers_what_is_well() -> None:

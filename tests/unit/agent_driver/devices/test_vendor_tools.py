@@ -48,7 +48,8 @@ FURIOSA_INFO = (
     """[{"arch": "RNGD", "dev_name": "npu1", "device_uuid": "01", "temperature": "41.33\u00b0C", "power": "38.40 W"}]"""
 )
 FURIOSA_STATUS = """[{"arch": "RNGD", "device": "npu1", "memory": {"dram": {"used_size": 1073741824,
- "total_size": 51539607552}}, "pe_utilizations": [{"pe_core": 0, "pe_utilization": 50.0}, {"pe_core": 1, "pe_utilization": 0.0}]}]"""
+ "total_size": 51539607552}}, "pe_utilizations": [{"pe_core": 0, "pe_utilization": 50.0},
+ {"pe_core": 1, "pe_utilization": 0.0}]}]"""
 WARBOY_STATUS = """[{"device": "npu1", "pe_utilizations": [{"pe_core": 0, "utilization": 12.5}]}]"""
 GC_INFO = """\
 Device Info:
