@@ -31,6 +31,11 @@ class Device(BaseModel):
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
+    shared_memory: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$", max_length=256)
+    """A folder of the node that must be /dev/shm of every container with a part of it; none where it is empty.
+
+    It is said here, and not given with the device, because a container with several devices has one /dev/shm.
+    """
 
     @field_validator("shares")
     @classmethod

@@ -26,6 +26,8 @@ MHZ_PER_CPU = 1000
 MEBIBYTE = 1024 * 1024
 DEFAULT_SHM_BYTES = 64 * MEBIBYTE
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the container's
+_PLAIN_PATH = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 _PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
 
 
@@ -97,6 +99,7 @@ def _lay_main(session: Session, kernel: Kernel, nodes: Mapping[str, Node], task:
             f"{scratch}/work:/home/work",
             f"{scratch}/config:/home/config:ro",
             "${meta.caravan_runtime}:/opt/kernel:ro",
+            *_shared_memory(kernel, nodes[kernel.node or ""]),
         ],
     } | _extra_hosts(session, kernel, nodes)
     if ports := wanted_ports(session, kernel):
@@ -136,6 +139,13 @@ def _devices(kernel: Kernel, node: Node) -> dict[str, list[dict[str, object]]]:
         for held in kernel.devices
     ]
     return {"Devices": blocks} if blocks else {}
+
+
+def _shared_memory(kernel: Kernel, node: Node) -> list[str]:
+    """Return the mount of what a device needs as /dev/shm, in place of the session's own; one for all devices."""
+    found = [node.device(held.slot, held.id) for held in kernel.devices]
+    folders = dict.fromkeys(device.shared_memory for device in found if device is not None and device.shared_memory)
+    return [f"{folder}:{SHARED_MEMORY}" for folder in [*folders][:1] if _PLAIN_PATH.match(folder)]
 
 
 def shm_bytes(resource_opts: Mapping[str, str]) -> int:

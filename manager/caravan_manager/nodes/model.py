@@ -37,6 +37,8 @@ class Device:
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
+    shared_memory: str = ""
+    """A folder of the node that must be /dev/shm of every container with a part of it."""
 
 
 Statistics = Mapping[str, Mapping[str, float]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pynvml
 import pytest
+from pydantic import ValidationError
 from tests.unit.agent_driver.devices.fake_nvml import Event, FakeNvml, Gpu, Instance, NVMLError
 
 from caravan_agent_driver.devices.cuda import CudaDevices
@@ -172,6 +173,28 @@ def test_a_kernel_s_shares_are_limited_by_variables(tree: dict[str, Any]) -> Non
     places = {str(path.container): path.read_only for path in kind.access(first).paths}
     assert places[f"/usr/local/nvidia/{FIRST}/mps"] is False
     assert places[f"/usr/local/nvidia/{FIRST}/limiter.so"] is True
+
+
+def test_programs_that_share_by_mps_reach_its_daemon_by_its_pipes_and_its_shared_memory(tree: dict[str, Any]) -> None:
+    gpus = FakeNvml([Gpu(FIRST, 0), Gpu(SECOND, 1)])
+    options = tree | {"sharing": "mps", "mps_pipe": "/run/nvidia/mps/pipe", "mps_shm": "/run/nvidia/mps/shm"}
+    kind = _devices(gpus, options)
+    devices = kind.list_devices()
+
+    assert {device.shared_memory for device in devices} == {"/run/nvidia/mps/shm"}
+    paths = [path for device in devices for path in kind.access(device).paths]
+    places = [str(path.container) for path in paths]
+    assert len(places) == len(set(places)), "Docker refuses two mounts at one place"
+    assert [path for path in paths if str(path.host) == "/run/nvidia/mps/pipe" and not path.read_only] != []
+    given = [Given(device, Decimal("0.5")) for device in devices]
+    assert kind.environment(given)["CUDA_MPS_PIPE_DIRECTORY"] in places
+
+    assert {d.shared_memory for d in _devices(gpus, tree | {"sharing": "mps"}).list_devices()} == {"/dev/shm"}
+    for without in ({"sharing": "time-slicing"}, {"sharing": "mps", "shares": 1}):
+        assert {d.shared_memory for d in _devices(gpus, tree | without).list_devices()} == {""}
+    for wrong in ("shm", "/dev/shm:rw", "/dev/../${etc}"):
+        with pytest.raises(ValidationError, match="mps_shm"):
+            _devices(gpus, tree | {"mps_shm": wrong})
 
 
 def test_whole_gpus_have_no_limits(tree: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
 from caravan_manager.compiler.job import compile_job, nomad_priority
 from caravan_manager.compiler.kernel import BARRIER_SECONDS, Owner, compile_kernel
-from caravan_manager.nodes.model import Device
+from caravan_manager.nodes.model import Device, Node
 from caravan_manager.sessions.model import HeldDevice, Seat, Session, SessionMount
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -118,6 +118,33 @@ def test_parts_of_a_mebibyte_or_a_megahertz_are_rounded_up() -> None:
     odd = replace(session, kernels=(replace(session.main_kernel, slots=slots),))
     main = next(t for t in compile_job(odd, NODES, SKELETON)["TaskGroups"][0]["Tasks"] if t["Name"] == "main")
     assert (main["Resources"]["CPU"], main["Resources"]["MemoryMB"]) == (1, 65)
+
+
+def _volumes(session: Session, node: Node) -> list[str]:
+    (group,) = compile_job(session, {"node1": node}, SKELETON)["TaskGroups"]
+    (main,) = [task for task in group["Tasks"] if task["Name"] == "main"]
+    volumes: list[str] = main["Config"]["volumes"]
+    return [volume for volume in volumes if volume.endswith(":/dev/shm")]
+
+
+@pytest.mark.parametrize(
+    ("folders", "mounted"),
+    [
+        (("/run/nvidia/mps/shm", "/run/nvidia/mps/shm"), ["/run/nvidia/mps/shm:/dev/shm"]),
+        (("", "/dev/shm"), ["/dev/shm:/dev/shm"]),
+        (("", ""), []),
+        (("/dev/shm:rw", "relative"), []),
+    ],
+)
+def test_a_container_has_one_shared_memory_for_all_its_devices(folders: tuple[str, str], mounted: list[str]) -> None:
+    devices = tuple(
+        Device(f"GPU-{n}", "cuda.shares", "A100", shares=10, shared_memory=folder) for n, folder in enumerate(folders)
+    )
+    held = tuple(HeldDevice("cuda.shares", device.id, Decimal("0.5")) for device in devices)
+    slots = ResourceSlots.parse({"cpu": 1, "mem": "1g", "cuda.shares": "1"})
+    session = fixed()
+    session = replace(session, kernels=(replace(session.main_kernel, slots=slots, devices=held),))
+    assert _volumes(session, replace(NODES["node1"], devices=devices)) == mounted
 
 
 def test_a_kernel_without_the_devices_that_it_asked_for_is_an_error() -> None:
