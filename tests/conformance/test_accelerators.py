@@ -208,6 +208,22 @@ def test_a_session_is_told_that_its_gpu_fell_ill_and_goes_on(
     assert eventually(lambda: not leftovers.all())
 
 
+def test_an_administrator_sees_which_accelerators_a_node_has_and_how_they_do(user: User, machine: Machine) -> None:
+    user.needs("24.9")  # the one before fails on units that it does not know
+    asked = {"query": "{ agents { id compute_plugins } }", "variables": {}}
+    (node,) = user.ask("POST", "/admin/gql", asked).body["data"]["agents"]
+    assert json.loads(node["compute_plugins"])["cuda"]["models"] == {"Fake-H100": 8}
+
+    def shown() -> str | None:
+        text = user.must("admin", "agent", "info", node["id"])
+        return text if "cuda_power" in text else None
+
+    info = eventually(shown)
+    assert "fake-cuda-7: 10 / (unknown) Watts" in info
+    assert "fake-atom-0: 30.0 C" in info
+    assert "Fake-H100" in info
+
+
 def test_a_session_gets_the_model_that_it_names(user: User, image: str, machine: Machine, leftovers: Leftovers) -> None:
     wanted = create(user, image, "named", "atom.device=1", resource_opts="accelerator_models=Fake-ATOM,Fake-H100")
     user.must(*wanted)
