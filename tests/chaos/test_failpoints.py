@@ -30,7 +30,7 @@ AT_START = re.compile(r"leader\.|manager\.secrets\.|manager\.sweep\.(nomad|agent
 ELSEWHERE = re.compile(
     r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart|promise|preempt|illness)\."
     r"|manager\.launch\.nomad-stop\."
-    r"|manager\.sweep\.(orphan|vanished|late|missed|stranded|agent-forget)\."
+    r"|manager\.sweep\.(orphan|vanished|late|missed|stranded|displaced|agent-forget)\."
     r"|agent\.(cleanup\.docker-kill|release\.file-write)\."
 )
 """These are passed by gangs, with accelerators, or when something else went wrong: tests/integration kills there."""
