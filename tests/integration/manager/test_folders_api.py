@@ -19,7 +19,8 @@ from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, SESSIONS, VFOL
 from caravan_manager.api.rest import folders, information, resources
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.db.engine import Begin
-from caravan_manager.nodes.repository import change_scaling_group, open_to_domain, record_heartbeat
+from caravan_manager.nodes.model import Guest, GuestKind
+from caravan_manager.nodes.repository import change_scaling_group, open_to, record_heartbeat
 from caravan_manager.nodes.service import NodesService
 from caravan_manager.people.model import Principal
 from caravan_manager.people.secrets import SecretKeys
@@ -366,7 +367,7 @@ async def test_a_host_names_the_groups_that_take_uploads(door: Door, seed: Seed,
             await record_heartbeat(tx, heartbeat(uuid4(), "1").model_copy(update=said))
         for group in ("sftp", "elsewhere", "foreign"):
             await change_scaling_group(tx, group, {"scheduler_opts": opts, "is_public": False})
-        await open_to_domain(tx, seed.domain, ["sftp", "elsewhere"])
+        await open_to(tx, Guest(GuestKind.DOMAIN, seed.domain), ["sftp", "elsewhere"])
     for caller in ("user", "admin"):
         _, answer = await door.ask("GET", "/folders/_/hosts", caller=caller)
         assert answer["volume_info"]["local:volume1"]["sftp_scaling_groups"] == ["sftp"]

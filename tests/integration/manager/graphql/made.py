@@ -15,7 +15,6 @@ from aiohttp.test_utils import TestClient
 from caravan_common.errors import UnavailableError
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode, SessionResult, SessionStatus, SessionType
-from caravan_common.wire.devices import Device
 from caravan_common.wire.events import NodeHeartbeat
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import (
@@ -187,12 +186,8 @@ def running(owner: Principal, project: UUID, name: str, minute: int = 0) -> Sess
     )
 
 
-<<<<<<< HEAD
-async def add_node(begin: Begin, *devices: Device) -> None:
-=======
 async def add_node(begin: Begin, seconds: int = 0, **said: Any) -> None:
     """Have the node heard of, so many seconds after the first time, with what its agent says besides."""
->>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
     beat = NodeHeartbeat(
         at=MORNING + timedelta(seconds=seconds),
         node=str(uuid4()),
@@ -204,11 +199,7 @@ async def add_node(begin: Begin, seconds: int = 0, **said: Any) -> None:
         region="local",
         slots={"cpu": "9", "mem": "48926258176"},
         images=["caravan/python:3.11-bookworm"],
-<<<<<<< HEAD
-        devices=list(devices),
-=======
         **said,
->>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
     )
     await NodesService(begin).heard(beat)
 

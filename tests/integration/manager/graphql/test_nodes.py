@@ -5,11 +5,7 @@ from typing import Any
 
 from tests.integration.manager.graphql.made import Door, add_node, add_sessions, running
 
-<<<<<<< HEAD
-from caravan_common.wire.devices import Device
-=======
 from caravan_common.wire.devices import Device, DeviceStatistics
->>>>>>> 08bccd5 (Heartbeats say how devices do, and GraphQL's agents show it: live_stat, compute_plugins with the models, and hardware_metadata in Backend.AI's form)
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import nodes, scaling_groups
 from caravan_manager.people.model import Principal
@@ -127,7 +123,7 @@ async def test_a_scaling_group_tells_the_part_in_multiples_of_which_its_accelera
     await add_node(begin)
     assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": None}]}
     gpus = [Device(id=f"GPU-{n}", slot="cuda.shares", model="A100", shares=n) for n in (20, 50)]
-    await add_node(begin, *gpus, Device(id="NPU", slot="atom.device", model="ATOM"))
+    await add_node(begin, 1, devices=[*gpus, Device(id="NPU", slot="atom.device", model="ATOM")])
     assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": 0.05}]}
 
 
