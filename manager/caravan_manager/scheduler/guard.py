@@ -1,10 +1,16 @@
 """Keeps plugins from stopping a pass: what one gets wrong or takes too long for, the default one answers.
 
-A trouble is part of the plan, so that it is told and a replay shows it.
+Other packages' plugins are asked in threads of their own, so that one that never answers holds up a pass for a second
+and no more. A trouble is part of the plan, so that it is told and a replay shows it.
 """
 
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -17,7 +23,11 @@ from caravan_manager.sessions.queue import PendingSession
 
 PLUGIN_SECONDS = 1.0
 """How long a plugin may take in a pass over one scaling group."""
+REST_SECONDS = 60.0
+"""How long one that took longer is not asked."""
 Report = Callable[[Trouble], object]
+Answer = TypeVar("Answer")
+_Question = Callable[[], object]
 
 
 def is_own(plugin: object) -> bool:
@@ -25,15 +35,93 @@ def is_own(plugin: object) -> bool:
     return getattr(plugin, "__module__", "").startswith("caravan_manager.")
 
 
+class PluginSlowError(Exception):
+    """A plugin took too long, now or a moment ago."""
+
+
+@dataclass(slots=True)
+class Resting:
+    """Which plugins took too long, and until when they are not asked. Belongs to a process."""
+
+    until: dict[str, float] = field(default_factory=dict[str, float])
+
+    def must_not_rest(self, name: str) -> None:
+        """Raise PluginSlowError for a plugin that took too long."""
+        if time.monotonic() < self.until.get(name, 0.0):
+            raise PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s less than {REST_SECONDS:.0f} s ago")
+
+    def rest(self, name: str) -> None:
+        """Do not ask a plugin for a while."""
+        self.until[name] = time.monotonic() + REST_SECONDS
+
+
+class _Asked:
+    """One plugin in one pass over a scaling group, in a thread that is left to itself when it does not answer."""
+
+    def __init__(self, name: str, resting: Resting) -> None:
+        self._name = name
+        self._resting = resting
+        self._left = PLUGIN_SECONDS
+        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[object, Exception | None]] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Return the answer, or raise what the plugin raises. Raises PluginSlowError."""
+        self._begin()
+        began = time.monotonic()
+        self._questions.put(question)
+        try:
+            answer, error = self._answers.get(timeout=self._left)
+        except Empty:
+            raise self._too_slow() from None
+        self._left -= time.monotonic() - began
+        if self._left <= 0:
+            raise self._too_slow()
+        if error is not None:
+            raise error
+        return cast("Answer", answer)
+
+    def _too_slow(self) -> PluginSlowError:
+        self._resting.rest(self._name)
+        return PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s, and is not asked for {REST_SECONDS:.0f} s")
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._resting.must_not_rest(self._name)
+            arguments = self._questions, self._answers
+            self._thread = Thread(target=_serve, args=arguments, name=f"plugin-{self._name}", daemon=True)
+            self._thread.start()
+            weakref.finalize(self, self._questions.put, None)
+
+
+def _serve(questions: "SimpleQueue[_Question | None]", answers: "SimpleQueue[tuple[object, Exception | None]]") -> None:
+    """Answer until nobody asks any more; nothing of a question is kept, or who asked would never be gone."""
+    while (question := questions.get()) is not None:
+        answers.put(_answer(question))
+        del question
+
+
+def _answer(question: _Question) -> tuple[object, Exception | None]:
+    try:
+        return question(), None
+    except Exception as err:  # who asks is to have it
+        return None, err
+    except BaseException as err:
+        return None, RuntimeError(repr(err))
+
+
 class GuardedSelector:
     """A selector of somebody else's that hands over to the default one for the rest of the pass when it fails."""
 
-    def __init__(self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report) -> None:
+    def __init__(
+        self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report, resting: Resting
+    ) -> None:
         self._name = name
         self._default = default
         self._room = room
         self._report = report
-        self._seconds = 0.0
+        self._plugin = _Asked(name, resting)
         self._trusted = False
         self._selector = self._make(make)
 
@@ -50,21 +138,21 @@ class GuardedSelector:
         return self._asked(rows, lambda selector: selector.ties(demand, rows))
 
     def _asked(self, rows: Ints, ask: Callable[[Selector], Floats]) -> Floats:
-        began = time.perf_counter()
         try:
-            given = np.asarray(ask(self._selector), np.float64)
+            given = np.asarray(self._plugin.ask(lambda: ask(self._selector)), np.float64)
             if len(given) != len(rows) or np.isnan(given).any():
                 raise ValueError("it gave no number for some node")  # noqa: TRY301 - what a plugin gets wrong ends alike
+        except PluginSlowError as err:
+            return ask(self._hand_over(str(err)))
         except Exception as err:
             return ask(self._hand_over(repr(err)))
-        self._seconds += time.perf_counter() - began
-        if self._seconds > PLUGIN_SECONDS:
-            self._hand_over(f"it took longer than {PLUGIN_SECONDS} s")
         return given
 
     def _make(self, make: MakeSelector) -> Selector:
         try:
-            return make(self._room)
+            return self._plugin.ask(lambda: make(self._room))
+        except PluginSlowError as err:
+            return self._hand_over(str(err))
         except Exception as err:
             return self._hand_over(repr(err))
 
@@ -79,34 +167,46 @@ class GuardedSelector:
 class GuardedSequencer:
     """A sequencer after which nobody is forgotten: whom it does not name, the default one does."""
 
-    def __init__(self, name: str, sequencer: Sequencer, default: Sequencer, report: Report) -> None:
+    def __init__(self, name: str, sequencer: Sequencer, default: Sequencer, report: Report, resting: Resting) -> None:
         self._name = name
         self._sequencer = sequencer
         self._default = default
         self._report = report
+        self._resting = resting
 
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         """Yield each session once."""
         left = {session.id: session for session in pending}
-        turns: Turns | None = None
-        seconds, started, trusted = 0.0, None, is_own(type(self._sequencer))
+        step, started = self._steps(pending, usage, options), None
         while left:
-            began = time.perf_counter()
             try:
-                turns = turns or self._sequencer.turns(pending, usage, options)
-                named = next(turns) if started is None else turns.send(started)
-                session = left.pop(named.id, None)
+                session = left.pop(step(started).id, None)
             except StopIteration:
+                break
+            except PluginSlowError as err:
+                self._report(Trouble(self._name, str(err)))
                 break
             except Exception as err:
                 self._report(Trouble(self._name, repr(err)))
-                break
-            seconds += time.perf_counter() - began
-            if seconds > PLUGIN_SECONDS and not trusted:
-                self._report(Trouble(self._name, f"it took longer than {PLUGIN_SECONDS} s"))
-                left |= {} if session is None else {session.id: session}
                 break
             started = False
             if session is not None:
                 started = yield session
         yield from self._default.turns(list(left.values()), usage, options)
+
+    def _steps(
+        self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]
+    ) -> Callable[[bool | None], PendingSession]:
+        """Return what gives the next session when it is told whether the last one, if there was one, started."""
+        turns: Turns | None = None
+
+        def step(started: bool | None) -> PendingSession:
+            nonlocal turns
+            if turns is None:
+                turns = self._sequencer.turns(pending, usage, options)
+            return next(turns) if started is None else turns.send(started)
+
+        if is_own(type(self._sequencer)):
+            return step
+        plugin = _Asked(self._name, self._resting)
+        return lambda started: plugin.ask(lambda: step(started))

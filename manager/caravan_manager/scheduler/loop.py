@@ -180,15 +180,15 @@ class Scheduler:
             pending, snapshot = await read_snapshot(tx, began, self._past)
             idle = None if pending else await self._gauges.read_if_due(tx, began)
         decided = await asyncio.to_thread(plan, snapshot, find_plugins())  # a long queue must not hold up the API
+        for trouble in decided.troubles:
+            metrics.PLUGIN_FAILURES.labels(trouble.plugin).inc()
+            log.error("scheduler.plugin_failed", plugin=trouble.plugin, error=trouble.error)
         planned = self._moves.clock()
         if planned - began > LONGEST_PLAN or not await self._leadership.hold():
             log.warning("scheduler.plan_too_old", began=began.isoformat())
             return
         self._record(snapshot, decided)
         self._gauges.show(snapshot, decided, idle)
-        for trouble in decided.troubles:
-            metrics.PLUGIN_FAILURES.labels(trouble.plugin).inc()
-            log.error("scheduler.plugin_failed", plugin=trouble.plugin, error=trouble.error)
         for cancellation in decided.cancellations:
             await self._record_cancellation(cancellation)
         for placement in decided.placements:

@@ -1,9 +1,11 @@
-"""What tenants had lately of the scaling groups that share fairly, read now and then: it changes slowly."""
+"""What tenants had lately of the scaling groups that share fairly: read now and then, and counted on in between."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -12,38 +14,75 @@ from caravan_manager.db.engine import Transaction
 from caravan_manager.scheduler.options import DEFAULT_HALF_LIFE, half_life
 from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of
 from caravan_manager.scheduler.snapshot import GroupView, NodeView
-from caravan_manager.sessions.queue import PastUse
+from caravan_manager.sessions.queue import PastUse, PlacedSession
 from caravan_manager.sessions.survey import list_past
 
 log = structlog.get_logger()
 
 FAIR_SHARE = "fair-share"
-READ_AGAIN = timedelta(minutes=5)
+READ_AGAIN = timedelta(minutes=1)
+"""After how long what was had is read anew: what was missed in between is in it then."""
 Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Account:
+    """What tenants had of a scaling group when that was read, and the sessions that were seen there since.
+
+    What is had in the minute between two readings is not decayed.
+    """
+
+    read_at: datetime
+    uses: Sequence[PastUse]
+    seen: dict[UUID, tuple[PlacedSession, datetime]] = field(default_factory=dict[UUID, tuple[PlacedSession, datetime]])
+    """Sessions that held nodes, and when each was seen last."""
+
+    def look(self, placed: Iterable[PlacedSession], now: datetime) -> None:
+        """See who holds nodes now."""
+        self.seen.update((session.id, (session, now)) for session in placed)
+
+    def all_uses(self) -> Iterator[PastUse]:
+        """Yield what was read, and what was had since by whom was seen, for as long as he was seen."""
+        yield from self.uses
+        for session, until in self.seen.values():
+            seconds = (until - max(session.placed_at, self.read_at)).total_seconds()
+            tenant = session.tenant
+            for slot, amount in session.slots.floats.items():
+                yield PastUse(tenant.user, tenant.project, tenant.domain, slot, amount * max(seconds, 0.0))
 
 
 class PastReader:
     """Reads what was had, and remembers it for READ_AGAIN. One for each process that may lead."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[datetime, Past]] = {}
+        self._accounts: dict[str, Account] = {}
 
     async def read(
-        self, tx: Transaction, groups: Iterable[GroupView], nodes: Sequence[NodeView], now: datetime
+        self,
+        tx: Transaction,
+        groups: Iterable[GroupView],
+        nodes: Sequence[NodeView],
+        placed: Sequence[PlacedSession],
+        now: datetime,
     ) -> tuple[tuple[str, Past], ...]:
-        """Return what tenants had of each scaling group whose scheduler is `fair-share`."""
-        sharing = [group for group in groups if group.sequencer == FAIR_SHARE]
-        for group in sharing:
-            known = self._known.get(group.name)
-            if known is None or now - known[0] >= READ_AGAIN:
-                uses = await list_past(tx, group.name, half_life_of(group), now)
-                capacity = capacity_of(node.capacity for node in nodes if node.scaling_group == group.name)
-                self._known[group.name] = (now, past_of(uses, capacity))
-        return tuple((group.name, self._known[group.name][1]) for group in sharing)
+        """Return what tenants had, until now, of each scaling group whose scheduler is `fair-share`."""
+        found: list[tuple[str, Past]] = []
+        for group in groups:
+            if group.sequencer != FAIR_SHARE:
+                continue
+            account = self._accounts.get(group.name)
+            if account is None or now - account.read_at >= READ_AGAIN:
+                account = Account(now, await list_past(tx, group.name, half_life_of(group), now))
+                self._accounts[group.name] = account
+            account.look((session for session in placed if session.scaling_group == group.name), now)
+            capacity = capacity_of(node.capacity for node in nodes if node.scaling_group == group.name)
+            found.append((group.name, past_of(account.all_uses(), capacity)))
+        return tuple(found)
 
 
-def past_of(uses: Sequence[PastUse], capacity: Mapping[str, float]) -> Past:
+def past_of(uses: Iterable[PastUse], capacity: Mapping[str, float]) -> Past:
     """Return the share-seconds of users, projects and domains: each of the slot of which it had most."""
+    uses = list(uses)
     return Past(
         of_users=_dominant(((use.user, use) for use in uses), capacity),
         of_projects=_dominant(((use.project, use) for use in uses), capacity),

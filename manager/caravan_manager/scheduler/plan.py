@@ -166,13 +166,15 @@ class _Pass:
         make = chosen or default
         if is_own(make):
             return make
-        return lambda room: GuardedSelector(group.selector, make, default, room, self.troubles.append)
+        report, resting = self.troubles.append, self._plugins.resting
+        return lambda room: GuardedSelector(group.selector, make, default, room, report, resting)
 
     def _sequencer(self, group: GroupView) -> Sequencer:
         chosen, default = self._plugins.sequencers.get(group.sequencer), self._plugins.sequencers[DEFAULT_SEQUENCER]
         if chosen is None:
             self.troubles.append(Trouble(group.sequencer, "there is no such scheduler"))
-        return GuardedSequencer(group.sequencer, chosen or default, default, self.troubles.append)
+        report, resting = self.troubles.append, self._plugins.resting
+        return GuardedSequencer(group.sequencer, chosen or default, default, report, resting)
 
 
 def _next(turns: Turns, started: bool) -> PendingSession | None:

@@ -1,13 +1,14 @@
 """The sequencers and selectors that there are: built-in ones and those of other packages, found by entry points."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar, cast
 
 import structlog
 
+from caravan_manager.scheduler.guard import Resting
 from caravan_manager.scheduler.selectors.selector import MakeSelector
 from caravan_manager.scheduler.sequencers.sequencer import Sequencer
 
@@ -22,10 +23,11 @@ _Plugin = TypeVar("_Plugin")
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """Plugins by name. The defaults are always there."""
+    """Plugins by name. The defaults are always there. ``resting`` are those that took too long a moment ago."""
 
     sequencers: Mapping[str, Sequencer]
     selectors: Mapping[str, MakeSelector]
+    resting: Resting = field(default_factory=Resting, compare=False)
 
 
 @cache

@@ -47,14 +47,15 @@ async def read_snapshot(
         pending.append(drafted)
     views = tuple(_node(node) for node in await nodes.list_nodes(tx, status=NodeStatus.ALIVE.value))
     groups = tuple(_group(group) for group in await nodes.list_scaling_groups(tx))
+    placed = tuple(await survey.list_placed(tx))
     snapshot = Snapshot(
         taken_at=now,
         nodes=views,
         pending=tuple(pending),
-        placed=tuple(await survey.list_placed(tx)),
+        placed=placed,
         groups=groups,
         quotas=tuple(await _quotas(tx, pending)),
-        past=() if past is None else await past.read(tx, groups, views, now),
+        past=() if past is None else await past.read(tx, groups, views, placed, now),
     )
     return waiting, snapshot
 

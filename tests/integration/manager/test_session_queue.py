@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import func, select
+from tests.integration.manager.conftest import Seed
 from tests.integration.manager.test_session_life import URL, Manager, request
 from tests.integration.manager.test_session_life import manager as manager  # noqa: PLC0414
 
@@ -613,3 +614,21 @@ async def test_one_that_has_time_left_ends_at_once_when_its_user_says_so(manager
     await manager.schedule()
     assert (await manager.session(low.id)).goes_on_until is None
     assert manager.nomad.jobs[job_id(low.id)].stopped
+
+
+async def test_fair_share_knows_of_whom_others_waited_for_a_moment_ago(
+    manager: Manager, user: Principal, seed: Seed
+) -> None:
+    """Of two who had nothing before, the second one's turn comes as soon as the first one had something."""
+    await manager.add_node(cpu="1")
+    async with manager.begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler="fair-share"))
+    first, second = [await made(manager, user, f"mine-{number}") for number in range(2)]
+    other = await made(manager, seed.admin, "theirs")
+    await manager.started(first.id)
+    manager.clock.now += timedelta(seconds=5)
+    await manager.schedule()
+    await ended(manager, first.id, 0)
+    await manager.schedule()
+    assert (await manager.session(other.id)).status is SessionStatus.PREPARING
+    assert (await manager.session(second.id)).status is SessionStatus.PENDING

@@ -1,14 +1,20 @@
 """Who goes first: the sequencers, and what plugins may get wrong without stopping a pass."""
 
+import gc
+import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from threading import Event
 from uuid import UUID
 
 import pytest
 from tests.unit.manager.scheduler.made import NOW, decide, node, seats, session, slots, started, tenant
 
 from caravan_manager.quotas.model import Tenant
+from caravan_manager.scheduler import guard
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import Plugins, find_plugins
 from caravan_manager.scheduler.sequencers.fair_share import CHARGE_SECONDS
@@ -141,6 +147,82 @@ def test_what_a_selector_said_before_it_failed_is_not_compared_with_what_the_def
     nodes = node("a", cpu=4), node("b", cpu=64)
     decided = plan(Snapshot(NOW, nodes, tuple(of(tenant(1), 1, 2)), (), (group,)), plugins)
     assert [where[0][0] for where in seats(decided).values()] == ["b", "a"]
+
+
+class Hangs:
+    """Answers nobody until the test is over."""
+
+    def __init__(self, over: Event, when_made: bool = False) -> None:
+        self.over = over
+        self.when_made = when_made
+        self.asked = 0
+
+    def __call__(self, room: object) -> "Hangs":
+        return self if not self.when_made else self._never()
+
+    def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
+        yield pending[-1]
+        self._never()
+
+    def scores(self, demand: object, rows: object, beside: object) -> object:
+        return self._never()
+
+    def _never(self) -> "Hangs":
+        self.asked += 1
+        self.over.wait(60)
+        return self
+
+
+@pytest.fixture
+def over() -> Iterator[Event]:
+    """What a plugin that hangs waits for."""
+    event = Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize("kind", ["sequencer", "selector", "selector when made"])
+def test_a_plugin_that_hangs_holds_up_one_pass_for_a_second_and_is_not_asked_again_soon(
+    kind: str, over: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "PLUGIN_SECONDS", 0.2)
+    found, hangs = find_plugins(), Hangs(over, when_made=kind.endswith("made"))
+    plugins = Plugins({**found.sequencers, "hangs": hangs}, {**found.selectors, "hangs": hangs})
+    groups = [GroupView(name, **{kind.partition(" ")[0]: "hangs"}) for name in ("default", "other")]
+    nodes = (node("a"), node("b", scaling_group="other"))
+    waiting = (*of(tenant(1), 1, 2, 3), replace(session(4, slots(1)), scaling_group="other"))
+    began = time.monotonic()
+    for _ in range(2):
+        decided = plan(Snapshot(NOW, nodes, waiting, (), tuple(groups)), plugins)
+        assert sorted(seats(decided)) == [1, 2, 3, 4]
+        assert [(t.plugin, "longer than 0.2 s" in t.error) for t in decided.troubles] == [("hangs", True)] * 2
+    assert hangs.asked == 1
+    assert time.monotonic() - began < 2
+    plugins.resting.until["hangs"] -= guard.REST_SECONDS
+    plan(Snapshot(NOW, nodes, waiting, (), (groups[0],)), plugins)
+    assert hangs.asked == 2
+
+
+def test_a_plugin_that_would_end_the_process_is_answered_for() -> None:
+    def leave(room: object) -> object:
+        sys.exit(1)
+
+    found = find_plugins()
+    plugins = Plugins(found.sequencers, {**found.selectors, "leaves": leave})
+    group = GroupView("default", selector="leaves")
+    decided = plan(Snapshot(NOW, (node("a"),), tuple(of(tenant(1), 1)), (), (group,)), plugins)
+    assert (list(seats(decided)), len(decided.troubles)) == ([1], 1)
+
+
+def test_the_thread_of_a_plugin_ends_with_the_pass() -> None:
+    found = find_plugins()
+    plugins = Plugins({**found.sequencers, "wrong": Wrong("repeats")}, {**found.selectors, "wrong": FailsLater})
+    group = GroupView("default", sequencer="wrong", selector="wrong")
+    plan(Snapshot(NOW, (node("a"),), tuple(of(tenant(1), 1, 2, 3)), (), (group,)), plugins)
+    gc.collect()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "plugin-wrong"]:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_plugin_that_is_not_there_is_told_of() -> None:
