@@ -34,7 +34,7 @@ class Future(Generic[Found]):
 
 def expected_ends(placed: Sequence[PlacedSession], now: datetime) -> list[End]:
     """Return sessions in the order in which they are taken to end."""
-    known = [(max(ends_at, now), s) for s in placed if (ends_at := now if s.is_ending else s.ends_at) is not None]
+    known = [(max(at, now), s) for s in placed if (at := s.ends_at or (now if s.is_ending else None)) is not None]
     known.sort(key=lambda end: (end[0], end[1].placed_at, end[1].id))
     unknown = [session for session in placed if not session.is_ending and session.ends_at is None]
     return [*known, *((None, session) for session in _one_of_each_node(unknown))]

@@ -214,9 +214,9 @@ class GroupPass:
         wish = Wish(session, lambda ends: self._makes_room(left, parts, ends), len(parts) > 1)
         victims = choose_victims(wish, others, self._preemption, self._now, self._capacity())
         if victims:
-            self._ending += [replace(victim, is_ending=True) for victim in victims]
-            self._futures = None
             mode, grace = self._preemption.mode, self._preemption.grace
+            self._ending += [replace(victim, is_ending=True, ends_at=self._now + grace) for victim in victims]
+            self._futures = None
             self.preemptions += [Preemption(one.id, mode, session.id, one.attempt, grace) for one in victims]
 
     def _makes_room(

@@ -122,7 +122,7 @@ class PlacedKernel:
 class PlacedSession:
     """A session that holds nodes, from its placement until nothing of it is left there.
 
-    ``ends_at`` is when it ends at the latest; None where nobody knows.
+    ``ends_at`` is when it ends at the latest; None where nobody knows, and for one whose end is under way.
     """
 
     id: UUID

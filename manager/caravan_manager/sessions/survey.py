@@ -19,6 +19,7 @@ from caravan_manager.sessions.model import (
     DEVICES,
     MODELS,
     ON_NODES,
+    PREEMPTED,
     STARTING,
     SUBMITTED,
     VICTIMS,
@@ -104,6 +105,7 @@ _PLACED = (
         sessions.c.scheduled_at,
         sessions.c.deadline,
         sessions.c.batch_timeout_seconds,
+        sessions.c.status_data[PREEMPTED]["until"].astext.label("goes_on_until"),
         _SEATS.label("members"),
     )
     .where(sessions.c.status.in_([status.value for status in ON_NODES]))
@@ -292,8 +294,9 @@ def _queued(row: AnyRow) -> QueuedSession:
 
 
 def _placed(row: AnyRow) -> PlacedSession:
-    limit = row.batch_timeout_seconds
+    limit, is_ending = row.batch_timeout_seconds, row.status == SessionStatus.TERMINATING.value
     latest = None if limit is None else row.scheduled_at + timedelta(seconds=limit) + LONGEST_START
+    goes_on_until = None if row.goes_on_until is None else datetime.fromisoformat(row.goes_on_until)
     lost_a_rank = row.status == SessionStatus.SCHEDULED.value and len(row.members or ()) < row.cluster_size
     return PlacedSession(
         id=row.id,
@@ -306,8 +309,8 @@ def _placed(row: AnyRow) -> PlacedSession:
             PlacedKernel(node, ResourceSlots.stored(slots), tuple(HeldDevice.from_json(device) for device in devices))
             for node, slots, devices in row.members or ()
         ),
-        ends_at=row.deadline or latest,
-        is_ending=row.status == SessionStatus.TERMINATING.value,
+        ends_at=goes_on_until if is_ending else row.deadline or latest,
+        is_ending=is_ending,
         is_unsettled=row.status == SessionStatus.RESTARTING.value or lost_a_rank,
         attempt=row.attempt,
     )

@@ -588,6 +588,9 @@ async def giving_way(manager: Manager, user: Principal, command: str | None) -> 
     await manager.schedule()
     first = (await manager.session(urgent.id)).status_data["victims"]
     assert first["until"] == (manager.clock() + timedelta(minutes=10) + FIRST_TURN).isoformat()
+    async with manager.begin() as tx:
+        (placed,) = await survey.list_placed(tx)
+    assert (placed.is_ending, placed.ends_at) == (True, manager.clock() + timedelta(minutes=10))
     return await manager.session(low.id)
 
 

@@ -15,13 +15,21 @@ def started_in(snapshot: Snapshot, decided: Plan) -> tuple[PlacedSession, ...]:
 
 
 def after(snapshot: Snapshot, decided: Plan) -> Snapshot:
-    """Return the snapshot at the same moment when the plan is carried out, and those that were ending are gone."""
+    """Return the snapshot at the same moment when the plan is carried out, and those that were ending are gone.
+
+    Those of them that have time left go on until it is over.
+    """
     over = {p.session for p in decided.placements} | {c.session for c in decided.cancellations}
     return replace(
         snapshot,
         pending=tuple(session for session in snapshot.pending if session.id not in over),
-        placed=tuple(s for s in snapshot.placed if not s.is_ending) + started_in(snapshot, decided),
+        placed=tuple(s for s in snapshot.placed if not s.is_ending or _has_time(s, snapshot.taken_at))
+        + started_in(snapshot, decided),
     )
+
+
+def _has_time(session: PlacedSession, now: datetime) -> bool:
+    return session.ends_at is not None and session.ends_at > now
 
 
 def next_moment(snapshot: Snapshot) -> datetime | None:

@@ -180,7 +180,7 @@ class _Simulation:
         """Let a session end when its grace is over, and look then: the next pass gives the room away."""
         id_ = preemption.victim
         at = moment + preemption.grace
-        self._placed[id_] = replace(self._placed[id_], is_ending=True)
+        self._placed[id_] = replace(self._placed[id_], is_ending=True, ends_at=at)
         self._given_up[id_] = (at, preemption.mode)
         self._at(at, _Kind.GIVE_UP, id_)
         self._at(at, _Kind.LOOK, None)

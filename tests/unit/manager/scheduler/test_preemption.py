@@ -64,6 +64,18 @@ def test_the_room_is_kept_for_the_one_that_others_are_ended_for() -> None:
     assert seats(decided) == {}
 
 
+def test_the_room_is_there_when_the_one_that_is_ended_has_no_time_left_and_short_ones_pass_meanwhile() -> None:
+    rules = replace(ANYBODY, grace=timedelta(minutes=20))
+    placed = runs(8, cpu=3), runs(9, "b", priority=10)
+    decided = decide(NODES, URGENT, session(2, slots(1, 1), minutes=5), placed=placed, preemption=rules)
+    assert [(one.victim.int, one.grace) for one in decided.preemptions] == [(8, timedelta(minutes=20))]
+    assert decided.reserved[0].starts_at == NOW + timedelta(minutes=20)
+    assert list(seats(decided)) == [2]
+    told = replace(placed[0], is_ending=True, ends_at=NOW + timedelta(minutes=20))
+    decided = decide(NODES, URGENT, placed=(told, placed[1]), preemption=rules, at=NOW + timedelta(minutes=1))
+    assert (decided.preemptions, decided.reserved[0].starts_at) == ((), NOW + timedelta(minutes=20))
+
+
 @pytest.mark.parametrize(
     ("safe", "rules"),
     [
