@@ -4,6 +4,7 @@ import re
 from collections.abc import ItemsView, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -101,7 +102,7 @@ class ResourceSlots(Mapping[str, Decimal]):
     def floats(self) -> Mapping[str, float]:
         """The amounts as floats, for what needs no exact ones."""
         if self._floats is None:
-            self._floats = {name: float(amount) for name, amount in self._amounts.items()}
+            self._floats = MappingProxyType({name: float(amount) for name, amount in self._amounts.items()})
         return self._floats
 
     def __add__(self, other: "ResourceSlots") -> "ResourceSlots":

@@ -1,5 +1,6 @@
 """Sessions with accelerators, through the official client on a node with 8 fake GPUs and 3 kinds of NPU."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 from tests.accelerators import FAKES, parts
 from tests.conformance.conftest import Leftovers, User, eventually, sql
 
+from caravan_common.nomad.client import NomadCluster
 from caravan_deploy.second import Stack
 
 pytestmark = pytest.mark.stack
@@ -33,6 +35,14 @@ class Machine:
             {d["Name"]: len(d["DeviceIDs"]) for d in one["AllocatedResources"]["Tasks"]["main"]["Devices"] or []}
             for one in allocations
         ]
+
+    def placed(self, session: dict[str, Any]) -> set[str]:
+        """Return for which groups of a session Nomad has found a node, as the manager asks it."""
+        address = self.stack.layout.url(self.stack.layout.ports.nomad_http)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NOMAD_TOKEN", self.stack.tokens.nomad_management)
+            nomad = NomadCluster(address, "caravan")
+        return set(asyncio.run(nomad.placed(f"s-{session['session_id']}")))
 
 
 @pytest.fixture
@@ -164,11 +174,13 @@ def test_the_program_of_a_session_that_gives_way_is_told_and_ends_in_its_own_tim
     script = "trap 'sleep 2; exit 0' TERM; while :; do sleep 1; done"
     user.must(*create(user, image, "modest", "cuda.shares=8", command=script, priority="1"))
     user.until("modest", "RUNNING")
+    assert machine.placed(user.session("modest")) == {"main1"}
     user.must(*create(user, image, "urgent", "cuda.shares=4", priority="50"))
     told = eventually(lambda: user.session("modest")["status_data"].get("preempted"))
     assert told["until"] > datetime.now(UTC).isoformat()
     user.until("urgent", "RUNNING")  # an hour before the other would have been stopped
-    assert user.until("modest", "TERMINATED")["status_info"] == "preempted"
+    over = user.until("modest", "TERMINATED")
+    assert (over["status_info"], over["result"]) == ("task-finished", "SUCCESS")
     user.must("session", "destroy", "urgent")
     assert eventually(lambda: not leftovers.all())
 

@@ -90,8 +90,8 @@ async def test_a_signal_to_a_job_of_which_nothing_runs_reaches_nobody(nomad: Nom
     job = _job()
     await nomad.register(job)
     await nomad.stop(job["ID"])
-    assert not await nomad.signal(job["ID"], "SIGTERM")
-    assert not await nomad.signal(job_id(uuid4()), "SIGTERM")
+    assert not await nomad.signal(job["ID"], "main1", "SIGTERM")
+    assert not await nomad.signal(job_id(uuid4()), "main1", "SIGTERM")
 
 
 async def test_no_place_was_found_for_a_job_whose_node_is_not_there(nomad: Nomad) -> None:

@@ -18,9 +18,9 @@ class FakeNomad:
     registered: list[Job] = field(default_factory=list)
     allocations: dict[str, list[AllocationEnded]] = field(default_factory=dict)
     restarted: list[tuple[str, str]] = field(default_factory=list)
-    signalled: list[tuple[str, str]] = field(default_factory=list)
-    places: dict[str, set[str]] = field(default_factory=dict)
-    """For which groups of a job a node was found."""
+    signalled: list[tuple[str, str, str]] = field(default_factory=list)
+    finds_places: bool = True
+    """Whether a node is found for the groups of jobs."""
     silent: bool = False
     tells_what_runs: bool = True
     refusal: str | None = None
@@ -42,11 +42,11 @@ class FakeNomad:
         if job_id in self.jobs and not self.jobs[job_id].is_over:
             self.restarted.append((job_id, group))
 
-    async def signal(self, job_id: str, name: str) -> bool:
+    async def signal(self, job_id: str, group: str, name: str) -> bool:
         self._answer()
         runs = job_id in self.jobs and not self.jobs[job_id].is_over and self.tells_what_runs
         if runs:
-            self.signalled.append((job_id, name))
+            self.signalled.append((job_id, group, name))
         return runs
 
     async def ended(self, job_id: str) -> list[AllocationEnded]:
@@ -55,7 +55,8 @@ class FakeNomad:
 
     async def placed(self, job_id: str) -> frozenset[str]:
         self._answer()
-        return frozenset(self.places.get(job_id, ()))
+        known = [job for job in self.registered if job["ID"] == job_id and self.finds_places]
+        return frozenset(group["Name"] for job in known for group in job["TaskGroups"])
 
     async def ports(self, job_id: str) -> Ports:
         """Give every dynamic port that the job asked for, the same ones each time."""

@@ -77,8 +77,8 @@ class Nomad(Protocol):
         """Replace the container of the task `main` in one group's running allocation; nothing runs, nothing happens."""
         ...
 
-    async def signal(self, job_id: str, name: str) -> bool:
-        """Send the job's running tasks `main` a signal, such as SIGTERM. Returns whether Nomad knows of any."""
+    async def signal(self, job_id: str, group: str, name: str) -> bool:
+        """Send the running task `main` of one group a signal, such as SIGTERM. Returns whether there was one."""
         ...
 
     async def list_jobs(self) -> list[JobState]:
@@ -143,22 +143,24 @@ class NomadCluster:
             if allocation["TaskGroup"] == group:
                 await self._ask(partial(self._restart, allocation["ID"]), unknown=None, threads=self._restarts)
 
-    async def signal(self, job_id: str, name: str) -> bool:
-        """Send the job's running tasks `main` a signal, such as SIGTERM. Returns whether Nomad knows of any.
+    async def signal(self, job_id: str, group: str, name: str) -> bool:
+        """Send the running task `main` of one group a signal, such as SIGTERM. Returns whether there was one.
 
-        Of one that has just begun it does not know for a second.
+        Of one that has just begun Nomad does not know for a second.
         """
-        running = await self._running(job_id)
-        for allocation in running:
-            await self._ask(partial(self._signal, allocation["ID"], name), unknown=None)
-        return bool(running)
+        told = False
+        for allocation in await self._running(job_id):
+            if allocation["TaskGroup"] == group:
+                answer = await self._ask(partial(self._signal, allocation["ID"], name), unknown=None)
+                told |= answer is not None
+        return told
 
     async def _running(self, job_id: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = await self._ask(lambda: self._client.job.get_allocations(job_id), unknown=[])
         return [allocation for allocation in listed if allocation["ClientStatus"] == "running"]
 
-    def _signal(self, allocation: str, name: str) -> None:
-        self._client.client.allocation.request(
+    def _signal(self, allocation: str, name: str) -> object:
+        return self._client.client.allocation.request(
             allocation, "signal", method="post", json={"Task": "main", "Signal": name}, timeout=ANSWER_SECONDS
         )
 

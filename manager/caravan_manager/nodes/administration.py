@@ -5,7 +5,7 @@ from typing import cast
 
 from sqlalchemy.exc import IntegrityError
 
-from caravan_common.errors import ConflictError
+from caravan_common.errors import ConflictError, InvalidParametersError
 from caravan_manager import audit
 from caravan_manager.checks import Values
 from caravan_manager.db.engine import Begin, Transaction
@@ -48,8 +48,7 @@ class NodesAdministration:
             if group is None:
                 raise ScalingGroupNotFoundError(f"there is no scaling group {name}")
             if "scheduler" in values or "scheduler_opts" in values:
-                options = _options(values) if "scheduler_opts" in values else group.scheduler_opts
-                self._check_options(str(values.get("scheduler", group.scheduler)), options)
+                self._check_scheduling(group, values)
             await repository.change_scaling_group(tx, name, values)
             await audit.record(tx, principal, "scaling-group.change", "scaling-group", name, values)
 
@@ -102,6 +101,17 @@ class NodesAdministration:
                 await audit.record(tx, principal, "node.change", "node", name, values)
         except IntegrityError as err:
             raise ScalingGroupNotFoundError(f"there is no scaling group {values.get('scaling_group')}") from err
+
+    def _check_scheduling(self, group: ScalingGroup, values: Values) -> None:
+        """Check the scheduler and the options that a group is to have, also where it has one of them already."""
+        scheduler = str(values.get("scheduler", group.scheduler))
+        if "scheduler_opts" in values:
+            self._check_options(scheduler, _options(values))
+            return
+        try:
+            self._check_options(scheduler, group.scheduler_opts)
+        except InvalidParametersError as err:
+            raise InvalidParametersError(f"with the scheduler_opts that {group.name} has already: {err}") from err
 
 
 def _options(values: Values) -> dict[str, object]:

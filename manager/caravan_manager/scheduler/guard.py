@@ -55,6 +55,13 @@ class Resting:
         self.until[name] = time.monotonic() + REST_SECONDS
 
 
+class _Plain:
+    """One of Caravan's plugins, which is asked as any function."""
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        return question()
+
+
 class _Asked:
     """One plugin in one pass over a scaling group, in a thread that is left to itself when it does not answer."""
 
@@ -112,7 +119,7 @@ def _answer(question: _Question) -> tuple[object, Exception | None]:
 
 
 class GuardedSelector:
-    """A selector of somebody else's that hands over to the default one for the rest of the pass when it fails."""
+    """A selector that hands over to the default one for the rest of the pass when it fails."""
 
     def __init__(
         self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report, resting: Resting
@@ -121,7 +128,7 @@ class GuardedSelector:
         self._default = default
         self._room = room
         self._report = report
-        self._plugin = _Asked(name, resting)
+        self._plugin = _Plain() if is_own(make) else _Asked(name, resting)
         self._trusted = False
         self._selector = self._make(make)
 
@@ -206,7 +213,5 @@ class GuardedSequencer:
                 turns = self._sequencer.turns(pending, usage, options)
             return next(turns) if started is None else turns.send(started)
 
-        if is_own(type(self._sequencer)):
-            return step
-        plugin = _Asked(self._name, self._resting)
+        plugin = _Plain() if is_own(type(self._sequencer)) else _Asked(self._name, self._resting)
         return lambda started: plugin.ask(lambda: step(started))

@@ -5,6 +5,7 @@ this file or ``arrays.py`` changes: so they know no constants of other modules. 
 here. Who calls them imports this module only then, because Numba takes a second.
 """
 
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -20,26 +21,34 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def _cache_folder() -> Path:
-    """Return a folder for what is made of these very sources.
+def _cache_folder() -> Path | None:
+    """Return a folder for what is made of just these sources: here or in the user's cache; None for neither.
 
     What was made of others need not even be readable: it names types that may not be there any more.
     """
     here = Path(__file__)
     sources = here.read_bytes() + here.with_name("arrays.py").read_bytes()
-    return here.parent / "__pycache__" / f"kernels-{sha256(sources).hexdigest()[:16]}"
+    own = f"kernels-{sha256(sources).hexdigest()[:16]}"
+    users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    for parent in (here.parent / "__pycache__", users / "caravan"):
+        try:
+            folder = parent.expanduser() / own
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # it can't be written; there is no home
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
 
 
-config.__dict__["CACHE_DIR"] = str(_cache_folder())  # where it can't be written, Numba looks for another one
+_KEPT_IN = _cache_folder()
+if _KEPT_IN is not None:
+    config.__dict__["CACHE_DIR"] = str(_KEPT_IN)
 
 
 def _compiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Return a function that compiles itself; it is kept for the next process where there is a folder for that."""
-    try:
-        made = njit(function, nogil=True, cache=True)
-    except RuntimeError:  # neither the folder of this file nor the user's cache can be written
-        made = njit(function, nogil=True)
-    return cast("Callable[Given, Result]", made)
+    return cast("Callable[Given, Result]", njit(function, nogil=True, cache=_KEPT_IN is not None))
 
 
 @_compiled

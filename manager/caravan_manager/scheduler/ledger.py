@@ -249,11 +249,12 @@ class Ledger:
         for slot, amount in demand.counts:
             if slot in self.slots:
                 need[self.slots[slot]] = amount
-        places = [(wish, self.columns(wish.slot)) for wish in demand.devices]
+        places = [(wish, self.devices[wish.slot].columns) for wish in demand.devices if wish.slot in self.devices]
         wishes = [(columns.start, columns.stop - 1, wish.whole, len(wish.parts)) for wish, columns in places]
-        if not demand.slots <= self.slots.keys() | self.devices.keys():
+        counted = {slot for slot, _ in demand.counts} <= self.slots.keys()
+        if not counted or len(places) < len(demand.devices):
             wishes.append(NOWHERE_TO_BE_HAD)
-        parts = [part for wish in demand.devices for part in wish.parts]
+        parts = [part for wish, _ in places for part in wish.parts]
         return Want(
             need=need,
             wishes=np.array(wishes, WISH),

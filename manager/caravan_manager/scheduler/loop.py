@@ -387,19 +387,17 @@ class Scheduler:
         live = {session.id for session in ending}
         self._stopped_at = {s: at for s, at in self._stopped_at.items() if s in live}
         self._warned = {(s, attempt) for s, attempt in self._warned if s in live}
-        going_on = [session for session in ending if (session.goes_on_until or now) > now]
-        due = [
-            session
-            for session in ending
-            if session not in going_on
-            and (
-                session.id not in self._stopped_at
-                or (now - self._stopped_at[session.id]).total_seconds() > STOP_AGAIN_SECONDS
-            )
-        ]
+        again = now - timedelta(seconds=STOP_AGAIN_SECONDS)
+        due: list[Session] = []
+        warned: list[Session] = []
+        for session in ending:
+            if (session.goes_on_until or now) > now:
+                if session.type is SessionType.BATCH and (session.id, session.attempt) not in self._warned:
+                    warned.append(session)
+            elif session.id not in self._stopped_at or self._stopped_at[session.id] < again:
+                due.append(session)
         self._acts.begin("stop", due, self._stop_one)
-        batch = [session for session in going_on if session.type is SessionType.BATCH]
-        self._acts.begin("warn", [s for s in batch if (s.id, s.attempt) not in self._warned], self._warn_one)
+        self._acts.begin("warn", warned, self._warn_one)
 
     async def _stop_one(self, session: Session) -> None:
         if not await self._ends_still(session):
@@ -413,7 +411,8 @@ class Scheduler:
         if not await self._ends_still(session):
             return
         with WARN:
-            was_told = await self._cluster.nomad.signal(job_id(session.id), "SIGTERM")
+            main = session.group_of(session.main_kernel)
+            was_told = await self._cluster.nomad.signal(job_id(session.id), main, "SIGTERM")
         if was_told:
             self._warned.add((session.id, session.attempt))
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from caravan_manager.scheduler.accounts import Accounts
 from caravan_manager.scheduler.garbage import no_collection
 from caravan_manager.scheduler.group import GroupPass
-from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer, is_own
+from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, DEFAULT_SEQUENCER, Plugins
 from caravan_manager.scheduler.selectors.selector import MakeSelector
 from caravan_manager.scheduler.sequencers.sequencer import Past, Sequencer, Turns, Usage, add_up, capacity_of
@@ -164,7 +164,7 @@ class _Pass:
         if chosen is None:
             self.troubles.append(Trouble(group.selector, "there is no such selector"))
         make = chosen or default
-        if is_own(make):
+        if make is default:  # nobody could answer for it
             return make
         report, resting = self.troubles.append, self._plugins.resting
         return lambda room: GuardedSelector(group.selector, make, default, room, report, resting)

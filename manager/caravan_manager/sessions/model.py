@@ -443,10 +443,12 @@ class Session:
         """Return the session after one container ended; the end of one that a restart replaced changes nothing.
 
         One kernel's end ends the session: the others are to be stopped, so it is TERMINATING until all are dead. A gang
-        that has not begun is broken by it instead, and placed anew.
+        that has not begun is broken by it instead, and placed anew; so is one whose device fell ill before it began.
         """
         kernel = self.kernel(kernel_id)
         if self.is_dead or kernel is None or kernel.is_dead or container in self.replaced_containers:
+            return self
+        if self.status is SessionStatus.SCHEDULED and self.status_info == DEVICE_LOST:
             return self
         ended = replace(kernel.moved(SessionStatus.TERMINATED, now), exit_code=exit_code)
         session = self._replacing(ended)
@@ -454,6 +456,8 @@ class Session:
             return session if self.is_broken else session._broken_by(ended, reason, now)
         if session.status is not SessionStatus.TERMINATING:
             session = session._ended_by(ended, reason, now)
+        elif session.goes_on_until is not None:
+            session = session._at_once()._finished_by(ended)
         if not all(k.is_dead for k in session.kernels):
             return session
         return session._over(session.status_info, now)
@@ -525,15 +529,15 @@ class Session:
     ) -> "Session":
         """Return the session that is to end so that another one starts; with ``again`` it is queued when it has ended.
 
-        What runs may go on for the ``grace``; what has not begun has nothing to bring to an end. One that ends already
-        or was placed anew, or whose containers are being replaced, stays as it is.
+        What runs may go on for the ``grace``, but no longer than its time limit; what has not begun has nothing to end.
+        One that ends already or was placed anew, or whose containers are being replaced, stays as it is.
         """
         can_end = self.status in ON_NODES - {SessionStatus.TERMINATING, SessionStatus.RESTARTING} and not self.is_broken
         if not can_end or self.attempt != attempt:
             return self
         told: dict[str, Any] = {"by": str(by), "again": again}
         if grace and self.status not in STARTING:
-            told["until"] = (now + grace).isoformat()
+            told["until"] = min(now + grace, self.deadline or now + grace).isoformat()
         return replace(self, status_data=self.status_data | {PREEMPTED: told}).destroyed("preempted", now)
 
     def promised(self, told: dict[str, Any]) -> "Session":
@@ -567,6 +571,12 @@ class Session:
             session = replace(session, result=SessionResult.SUCCESS if succeeded else SessionResult.FAILURE)
         return session._in(SessionStatus.TERMINATING, info, now)
 
+    def _finished_by(self, kernel: Kernel) -> "Session":
+        """Return the session that was to end for another one, and has done its work before: it need not run again."""
+        if self.type is not SessionType.BATCH or kernel.id != self.main_kernel.id or kernel.exit_code != 0:
+            return self
+        return replace(self._not_again(), status_info="task-finished", result=SessionResult.SUCCESS)
+
     def _broken_by(self, kernel: Kernel, reason: str, now: datetime) -> "Session":
         """Return the gang that is to be taken down: placed and not launched, as far as anybody else is concerned."""
         lost = [*self.status_data.get(GANG, {}).get("lost", ())]
@@ -592,7 +602,7 @@ class Session:
             return self._in(SessionStatus.TERMINATED, info, now)
         attempt = self.attempt + 1
         fresh = tuple(_fresh(kernel, uuid5(kernel.id, f"attempt-{attempt}"), now) for kernel in self.kernels)
-        queued = self._not_again()._without_devices()._in(SessionStatus.PENDING, "preempted", now)
+        queued = self._not_again()._at_once()._without_devices()._in(SessionStatus.PENDING, "preempted", now)
         return replace(queued, kernels=fresh, attempt=attempt, scheduled_at=None, deadline=None, terminated_at=None)
 
     def _without_devices(self) -> "Session":

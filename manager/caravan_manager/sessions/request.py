@@ -281,6 +281,9 @@ def _check_unique(slots: Mapping[str, Decimal]) -> None:
                 " (cluster_size), or for another slot",
                 slot=name,
             )
+    accelerators = sorted(slots.keys() - DEFAULT_SLOTS.keys())
+    if len(accelerators) > 1 and any(is_unique(name) for name in accelerators):
+        raise InvalidParametersError(f"a container has only one of {' and '.join(accelerators)}")
 
 
 def _check_models(wanted: Sequence[str], known: Collection[str], slots: ResourceSlots) -> None:

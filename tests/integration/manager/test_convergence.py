@@ -141,8 +141,10 @@ class Node(FakeAgents):
             elif kernel in self.running and self.running[kernel] != container and not job.is_over:
                 self.running[kernel] = container
                 told.append(_started(spec, container, now))
-            elif kernel in self.running and (job.stopped or self._is_done(url, spec) or _is_told(nomad, job)):
-                told.append(self._end(nomad, (url, kernel), 143 if job.stopped else 0, now))
+            elif kernel in self.running and (job.stopped or _is_told(nomad, job)):
+                told.append(self._end(nomad, (url, kernel), 143, now))
+            elif kernel in self.running and self._is_done(url, spec):
+                told.append(self._end(nomad, (url, kernel), 0, now))
         return told if self.tells else []
 
     def _is_done(self, url: str, spec: KernelSpec) -> bool:
@@ -662,7 +664,7 @@ async def ill(world: World) -> End:
 async def ill_before_a_place_was_found(world: World) -> End:
     """The accelerator falls ill when Nomad has the job, and no place for it: the session gets another one."""
     first, second = (Device(id=f"GPU-{number}", slot="cuda.device", model="A100") for number in (1, 2))
-    world.devices, world.node.starts = [first], False
+    world.devices, world.node.starts, world.nomad.finds_places = [first], False, False
     await world.turn()
     await world.create("echo done", resources={"cpu": "1", "mem": "256m", "cuda.device": "1"})
     await world.until(SessionStatus.PREPARING)

@@ -484,6 +484,7 @@ async def submitted_on_a_gpu_that_falls_ill(manager: Manager, user: Principal) -
     submitted = await manager.session(session.id)
     assert submitted.status is SessionStatus.PREPARING
     device = submitted.main_kernel.devices[0].id
+    manager.nomad.finds_places = False
     await manager.add_node(devices=without(device))
     return submitted, device
 
@@ -508,10 +509,10 @@ async def test_one_for_which_nomad_found_a_place_or_whose_device_is_well_stays_w
     manager: Manager, user: Principal
 ) -> None:
     session, _ = await submitted_on_a_gpu_that_falls_ill(manager, user)
-    manager.nomad.places[job_id(session.id)] = {"main1"}
+    manager.nomad.finds_places = True
     await manager.sweeper.sweep_devices()
     assert await manager.session(session.id) == session
-    manager.nomad.places.clear()
+    manager.nomad.finds_places = False
     await manager.add_node(devices=GPUS)
     await manager.sweeper.sweep_devices()
     assert await manager.session(session.id) == session
@@ -604,7 +605,7 @@ async def test_one_that_has_time_left_goes_on_until_then_and_a_batch_program_is_
         manager.nomad.tells_what_runs = knows
         manager.clock.now += timedelta(minutes=minutes)
         await manager.schedule()
-    assert manager.nomad.signalled == ([] if command is None else [(job_id(low.id), "SIGTERM")])
+    assert manager.nomad.signalled == ([] if command is None else [(job_id(low.id), "main1", "SIGTERM")])
     assert not manager.nomad.jobs[job_id(low.id)].stopped
     manager.clock.now += timedelta(minutes=1)
     await manager.schedule()

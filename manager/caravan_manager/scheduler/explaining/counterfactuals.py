@@ -9,7 +9,6 @@ from uuid import UUID
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.wire.devices import kind_of
-from caravan_manager.nodes.model import HIGHEST_PRIORITY
 from caravan_manager.scheduler.explaining.changes import (
     AnyNode,
     Change,
@@ -52,14 +51,18 @@ class Found:
 
 
 class Search:
-    """Looks for changes with which one session starts. ``groups`` are the scaling groups that it may use."""
+    """Looks for changes with which one session starts.
 
-    def __init__(self, trials: Trials, wait: Wait, groups: Sequence[str]) -> None:
+    ``groups`` are the scaling groups that it may use, ``highest`` the priority that it may have at most.
+    """
+
+    def __init__(self, trials: Trials, wait: Wait, groups: Sequence[str], highest: int) -> None:
         self._trials = trials
         self._snapshot = trials.snapshot
         self._session = next(s for s in trials.snapshot.pending if s.id == trials.session)
         self._wait = wait
         self._groups = groups
+        self._highest = highest
         self._first: tuple[Change, ...] = ()
         """What must change in any case: that its time comes, and that what it depends on succeeds."""
         self._quota: tuple[Change, ...] = ()
@@ -193,8 +196,8 @@ class Search:
     def _sooner(self) -> None:
         """Give it a priority above those for whom room is kept, or take these out of the queue."""
         heads = [UUID(text) for text in self._wait.about]
-        highest = max((s.priority for s in self._snapshot.pending if s.id in heads), default=HIGHEST_PRIORITY)
-        if self._session.priority <= highest < HIGHEST_PRIORITY:
+        highest = max((s.priority for s in self._snapshot.pending if s.id in heads), default=self._highest)
+        if self._session.priority <= highest < self._highest:
             self._try(*self._quota, HigherPriority(highest + 1))
         helped = [self._try(*self._quota, SessionsGone((head,))) for head in heads[:HEADS]]
         if len(heads) > 1 and not any(helped):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from caravan_manager.nodes.model import HIGHEST_PRIORITY
 from caravan_manager.scheduler.explaining.counterfactuals import Found, Search
 from caravan_manager.scheduler.explaining.forward import after, at, next_moment, started_in
 from caravan_manager.scheduler.explaining.model import (
@@ -50,12 +51,14 @@ def explain(
     plugins: Plugins,
     *,
     groups: Sequence[str] = (),
+    highest: int = HIGHEST_PRIORITY,
     may_go_on: Callable[[], bool] = always,
     most_runs: int = MOST_RUNS,
 ) -> Explanation:
     """Explain a pending session of the snapshot.
 
-    ``groups`` are the scaling groups that it may use, ``may_go_on`` says whether there is time for another run.
+    ``groups`` are the scaling groups that it may use, ``highest`` is the priority that it may have at most, and
+    ``may_go_on`` says whether there is time for another run.
     """
     pending = next(s for s in snapshot.pending if s.id == session)
     trials = Trials(snapshot, session, plugins, most_runs, may_go_on)
@@ -76,12 +79,12 @@ def explain(
     )
     if wait is None:
         return told if told.cancellation is None else replace(told, estimate=Estimate(None, None, Basis.NEVER))
-    found = Search(trials, wait, groups).search()
+    found = Search(trials, wait, groups, highest).search()
     last = found.then or wait
     alone = Trials(
         replace(snapshot, pending=(pending,), placed=()), session, plugins, most_runs - trials.runs, may_go_on
     )
-    possible = _possible(alone, groups) if last.obstacle in _NEVER else ()
+    possible = _possible(alone, groups, highest) if last.obstacle in _NEVER else ()
     steps = Trials(snapshot, session, plugins, MOST_STEPS, may_go_on)
     queue = _queue(snapshot, pending, decided)
     return replace(
@@ -96,13 +99,13 @@ def explain(
     )
 
 
-def _possible(alone: Trials, groups: Sequence[str]) -> tuple[Counterfactual, ...]:
+def _possible(alone: Trials, groups: Sequence[str], highest: int) -> tuple[Counterfactual, ...]:
     """Return with which changes the session would start if it was the only one; as far as there are runs left."""
     try:
         wait = alone.wait()
     except NoMoreTrialsError:
         return ()
-    found = () if wait is None else Search(alone, wait, groups).search().helping
+    found = () if wait is None else Search(alone, wait, groups, highest).search().helping
     return tuple(sorted(found, key=_order))
 
 

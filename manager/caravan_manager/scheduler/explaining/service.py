@@ -8,7 +8,7 @@ from uuid import UUID
 
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository as nodes
-from caravan_manager.nodes.model import usable
+from caravan_manager.nodes.model import HIGHEST_PRIORITY, usable
 from caravan_manager.people.model import Principal
 from caravan_manager.quotas.model import Holder, HolderKind
 from caravan_manager.scheduler.explaining.answer import Told
@@ -32,6 +32,8 @@ SECONDS = 4.0
 """For how long the planner is asked; the run that has begun then is the last."""
 AT_A_TIME = 1
 """How many explanations a process makes at a time: the scheduler and the API need the processor, too."""
+Reach = tuple[Sequence[str], int]
+"""Scaling groups, and the highest priority."""
 
 
 class ExplanationsService:
@@ -74,18 +76,18 @@ class ExplanationsService:
             session, parents = await self._sessions.draft(tx, principal, request)
             drafted = pending_of(session, await sessions.list_by_id(tx, parents))
             _, snapshot = await read_snapshot(tx, now, self._past, drafted)
-            groups = await _groups(tx, session)
+            reach = await _reach(tx, principal, session)
         pending = snapshot.pending[-1]
         holders = {(HolderKind.USER, str(session.user_id)): principal.email}
         holders[HolderKind.PROJECT, str(session.project_id)] = request.project
         own = Named(session.name, principal.user_id, principal.domain_name, principal.email)
-        return await self._tell(principal, snapshot, pending, groups, session.name, holders, {session.id: own})
+        return await self._tell(principal, snapshot, pending, reach, session.name, holders, {session.id: own})
 
     async def _of(self, principal: Principal, session: Session) -> Told:
         now = self._clock()
         async with self._begin() as tx:
             _, snapshot = await read_snapshot(tx, now, self._past)
-            groups = await _groups(tx, session)
+            reach = await _reach(tx, principal, session)
         pending = next((pending for pending in snapshot.pending if pending.id == session.id), None)
         if pending is None:
             page = await self._sessions.by_id(principal, session.id)
@@ -93,35 +95,45 @@ class ExplanationsService:
         page = await self._sessions.by_id(principal, session.id)
         holders = {(HolderKind.USER, str(session.user_id)): page.emails[session.id]}
         holders[HolderKind.PROJECT, str(session.project_id)] = page.project_names[session.id]
-        return await self._tell(principal, snapshot, pending, groups, session.name, holders, {})
+        return await self._tell(principal, snapshot, pending, reach, session.name, holders, {})
 
     async def _tell(
         self,
         principal: Principal,
         snapshot: Snapshot,
         pending: PendingSession,
-        groups: Sequence[str],
+        reach: Reach,
         name: str,
         holders: dict[Holder, str],
         known: dict[UUID, Named],
     ) -> Told:
         async with self._turns:
-            found = await asyncio.to_thread(_explain, snapshot, pending.id, groups)
+            found = await asyncio.to_thread(_explain, snapshot, pending.id, reach)
         async with self._begin() as tx:
             named = await survey.list_named(tx, _mentioned(found))
         return tell(found, Reader(principal, named | known, holders), name, len(pending.kernels))
 
 
-def _explain(snapshot: Snapshot, session: UUID, groups: Sequence[str]) -> Explanation:
+def _explain(snapshot: Snapshot, session: UUID, reach: Reach) -> Explanation:
+    groups, highest = reach
     until = time.monotonic() + SECONDS
-    return explain(snapshot, session, find_plugins(), groups=groups, may_go_on=lambda: time.monotonic() < until)
+    return explain(
+        snapshot,
+        session,
+        find_plugins(),
+        groups=groups,
+        highest=highest,
+        may_go_on=lambda: time.monotonic() < until,
+    )
 
 
-async def _groups(tx: Transaction, session: Session) -> list[str]:
-    """Return the scaling groups that the session could be in."""
+async def _reach(tx: Transaction, principal: Principal, session: Session) -> Reach:
+    """Return in which scaling groups the session could be, and which priority the caller could give it in its own."""
     guests = usable(session.domain_name, [session.project_id], session.access_key)
     found = await nodes.list_scaling_groups(tx, open_to=guests, is_active=True)
-    return [group.name for group in found if group.takes(session.type)]
+    own = next((group for group in found if group.name == session.scaling_group), None)
+    highest = HIGHEST_PRIORITY if own is None or principal.is_asked_for_by_admin else own.user_priority
+    return [group.name for group in found if group.takes(session.type)], highest
 
 
 def _mentioned(found: Explanation) -> list[UUID]:

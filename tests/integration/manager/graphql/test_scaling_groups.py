@@ -8,7 +8,7 @@ from sqlalchemy import select
 from tests.integration.manager.graphql.made import DONE, Door, add_node, mutate
 
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import audit_log, nodes, scaling_groups_of_domains
+from caravan_manager.db.tables import audit_log, nodes, scaling_groups, scaling_groups_of_domains
 from caravan_manager.people.model import Principal
 
 FIELDS = (
@@ -190,6 +190,17 @@ async def test_options_must_go_with_the_scheduler_that_is_kept(door: Door, admin
     kept = await group(door, admin, "large")
     assert kept is not None
     assert (kept["scheduler"], kept["scheduler_opts"]) == ("drf", OPTIONS)
+
+
+async def test_options_that_were_written_by_other_means_are_named_when_only_the_scheduler_changes(
+    door: Door, admin: Principal, begin: Begin
+) -> None:
+    async with begin() as tx:
+        await tx.execute(scaling_groups.update().values(scheduler_opts={"allowed_session_types": []}))
+    refused = await mutate(door, admin, MODIFY, name="default", input={"scheduler": "drf"})
+    assert refused["msg"].startswith("with the scheduler_opts that default has already: allowed_session_types: ")
+    changed = await mutate(door, admin, MODIFY, name="default", input={"scheduler": "drf", "scheduler_opts": "{}"})
+    assert changed["ok"]
 
 
 @pytest.mark.parametrize("name", ["", " g", "g\u0007", "x" * 65, "a,b"])

@@ -1,6 +1,7 @@
 """The compiled loops against the same rules in plain Python, on made-up nodes with devices of all sorts."""
 
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -267,23 +268,43 @@ def test_more_parts_than_a_node_has_devices_are_picked_of_one() -> None:
     assert Counter(ledger.device_id(0, pick) for pick in ledger.pick(demand, 0).picks) == {"GPU-0": 10}
 
 
-def test_what_was_compiled_of_other_sources_is_left_alone(tmp_path: Path) -> None:
+OWN = Path(str(kernels.__file__)).parent
+DECIDES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import arrays
+sys.modules["caravan_manager.scheduler.arrays"] = arrays
+import numpy as np
+import kernels
+none = np.zeros(0, np.int64)
+fixed = getattr(arrays, sys.argv[2])(*[np.zeros((1, 1), np.int64)] * 3)
+want = arrays.Want(np.ones(1, np.int64), np.zeros(0, arrays.WISH), none, np.ones(0, np.bool_), 0, 1)
+print(kernels.fitting(np.ones((1, 1), np.int64), fixed, np.zeros(1, np.int64), want).tolist(), kernels._KEPT_IN)
+"""
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_what_was_compiled_of_other_sources_is_left_alone(tmp_path: Path, writable: bool) -> None:
     """It may name types that are not there any more: reading it would fail."""
-    own = Path(str(kernels.__file__)).parent
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import kernels; "
-        "from numba.core import config; print(config.CACHE_DIR)"
-    )
+    package, home = tmp_path / "package", tmp_path / "home"
+    package.mkdir()
+    if not writable:
+        (package / "__pycache__").write_text("no folder")
     folders = set[str]()
-    for added in ("", "kernels.py", "arrays.py"):
-        for name in ("kernels.py", "arrays.py"):
-            comment = "# another version\n" if name == added else ""
-            (tmp_path / name).write_text((own / name).read_text() + comment)
+    for name in ("Fixed", "Unchanging"):
+        for module in ("kernels.py", "arrays.py"):
+            (package / module).write_text((OWN / module).read_text().replace("Fixed", name))
         ran = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
-        )
-        folders.add(ran.stdout)
-    assert len(folders) == 3
+            [sys.executable, "-B", "-c", DECIDES, package, name],
+            capture_output=True, text=True, timeout=120, check=True, env={**os.environ, "XDG_CACHE_HOME": str(home)},
+        )  # fmt: skip
+        said, _, folder = ran.stdout.strip().partition("] ")
+        assert said == "[True"
+        folders.add(folder)
+    kept_in = package / "__pycache__" if writable else home / "caravan"
+    assert {Path(folder).parent for folder in folders} == {kept_in}
+    assert len(folders) == 2
+    assert len(list(kept_in.rglob("*.nbi"))) >= 2
 
 
 def test_who_imports_the_planner_does_not_wait_for_the_compiler_but_a_warm_up_does() -> None:

@@ -1,5 +1,6 @@
 """The state machine: every move, and what a late or repeated message does."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -327,13 +328,54 @@ def test_one_that_its_user_destroys_meanwhile_is_not_queued_again() -> None:
     assert session.kernel_terminated(session.main_kernel.id, 143, "stopped", LATER).status is SessionStatus.TERMINATED
 
 
+GRACE = timedelta(minutes=5)
+
+
 def test_one_that_has_time_left_says_until_when_and_has_none_any_more_when_it_is_destroyed() -> None:
-    told = running(pending()).preempted(UUID(int=9), True, 1, LATER, timedelta(minutes=5))
-    assert told.goes_on_until == LATER + timedelta(minutes=5)
+    told = running(pending()).preempted(UUID(int=9), True, 1, LATER, GRACE)
+    assert told.goes_on_until == LATER + GRACE
     destroyed = told.destroyed("user-requested", LATER)
     assert (destroyed.goes_on_until, destroyed.status_info) == (None, "preempted")
-    queued = told.kernel_terminated(told.main_kernel.id, 0, "stopped", LATER)
-    assert (queued.status, queued.goes_on_until) == (SessionStatus.PENDING, None)
+
+
+def test_one_that_was_queued_again_has_no_time_left_of_before_when_it_ends() -> None:
+    told = running(pending()).preempted(UUID(int=9), True, 1, LATER, GRACE)
+    queued = told.kernel_terminated(told.main_kernel.id, 143, "stopped", LATER)
+    assert queued.status is SessionStatus.PENDING
+    assert running(queued).destroyed("user-requested", LATER).goes_on_until is None
+
+
+def test_one_goes_on_for_no_longer_than_its_time_limit() -> None:
+    session = running(replace(pending(), batch_timeout=timedelta(minutes=1)))
+    assert session.deadline is not None
+    assert session.preempted(UUID(int=9), True, 1, LATER, GRACE).goes_on_until == session.deadline
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_batch_session_that_does_its_work_in_the_time_it_has_left_has_succeeded(again: bool) -> None:
+    told = running(pending()).preempted(UUID(int=9), again, 1, LATER, GRACE)
+    done = told.kernel_terminated(told.main_kernel.id, 0, "finished", LATER)
+    assert (done.status, done.status_info, done.result) == (
+        SessionStatus.TERMINATED, "task-finished", SessionResult.SUCCESS,
+    )  # fmt: skip
+    no_time = running(pending()).preempted(UUID(int=9), again, 1, LATER)
+    stopped = no_time.kernel_terminated(no_time.main_kernel.id, 0, "stopped", LATER)
+    assert stopped.status is (SessionStatus.PENDING if again else SessionStatus.TERMINATED)
+    assert stopped.result is SessionResult.UNDEFINED
+
+
+def test_when_one_kernel_has_ended_the_others_have_no_time_left() -> None:
+    told = running(pending(3)).preempted(UUID(int=9), True, 1, LATER, GRACE)
+    after = told.kernel_terminated(told.kernels[1].id, 1, "gone", LATER)
+    assert (after.status, after.goes_on_until) == (SessionStatus.TERMINATING, None)
+
+
+def test_the_end_of_a_container_that_was_never_meant_does_not_end_one_that_lost_its_device() -> None:
+    session = pending()
+    placed = session.scheduled({session.main_kernel.id: Seat("node1")}, LATER).submitted(LATER)
+    lost = placed.displaced(placed.main_kernel.id, "ill", LATER)
+    assert lost.status is SessionStatus.SCHEDULED
+    assert lost.kernel_terminated(lost.main_kernel.id, 143, "stopped", LATER) == lost
 
 
 def test_what_has_not_begun_has_no_time_left() -> None:
