@@ -25,7 +25,7 @@ SKELETON = json.loads((REPOSITORY / "tests/golden/skeleton.json").read_text())
 def nomad(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Nomad:
     """Give one of the two."""
     if request.param == "fake":
-        return FakeNomad()
+        return FakeNomad(finds_places=False)
     return _real(request.getfixturevalue("stack"), monkeypatch)
 
 
