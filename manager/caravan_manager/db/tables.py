@@ -327,6 +327,7 @@ sessions = Table(
     Column("batch_timeout_seconds", Double),
     _moment("deadline"),
     Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("endpoint_id", UUID(as_uuid=True)),
     Column("sequence", BigInteger, Identity(), nullable=False, unique=True),
 )
 Index(

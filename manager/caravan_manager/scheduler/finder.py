@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
-from caravan_manager.scheduler.arrays import Floats, Ints
+from caravan_manager.scheduler.arrays import Floats, Ints, Mask
 from caravan_manager.scheduler.demand import Demand
 from caravan_manager.scheduler.ledger import Ledger
 from caravan_manager.scheduler.selectors.selector import Searching, Selector
@@ -17,6 +17,7 @@ from caravan_manager.scheduler.selectors.selector import Searching, Selector
 REMEMBERED_SHAPES = 256
 NOWHERE = np.inf
 NEVER = -1
+NOTHING: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,19 +54,29 @@ class Finder:
         self._searching = selector if isinstance(selector, Searching) else None
         self._known: OrderedDict[Eligible, _Known] = OrderedDict()
 
-    def find(self, eligible: Eligible) -> int | None:
-        """Return the best row, or None when the demand fits nowhere now."""
+    def find(self, eligible: Eligible, among: Mask | None = None) -> int | None:
+        """Return the best row, or None when the demand fits nowhere now.
+
+        With ``among`` only the rows of the ledger for which it is true count. The scores of all are remembered.
+        """
         known = self._remembered(eligible)
         if self._searching is not None:
-            changed, places = self._changed(known, eligible), eligible.places
-            row = self._searching.best(eligible.demand, eligible.rows, changed, places, known.scores)
-            return None if row < 0 else row
+            changed = self._changed(known, eligible)
+            row = self._search(self._searching, eligible, changed, known.scores)
+            if row is None or among is None or among[row]:
+                return row
+            return self._search(self._searching, eligible, NOTHING, _only(among, eligible, known.scores))
         while known.read < len(self._left.changes):  # a selector that hands over says that all rows changed
             self._rescore(known, eligible, self._changed(known, eligible))
-        lowest = known.scores.min(initial=NOWHERE)
+        scores = known.scores if among is None else _only(among, eligible, known.scores)
+        lowest = scores.min(initial=NOWHERE)
         if lowest == NOWHERE:
             return None
-        return self._of_equals(eligible.demand, eligible.rows[known.scores == lowest])
+        return self._of_equals(eligible.demand, eligible.rows[scores == lowest])
+
+    def _search(self, selector: Searching, eligible: Eligible, changed: Ints, scores: Floats) -> int | None:
+        row = selector.best(eligible.demand, eligible.rows, changed, eligible.places, scores)
+        return None if row < 0 else row
 
     def _remembered(self, eligible: Eligible) -> _Known:
         known = self._known.get(eligible)
@@ -108,3 +119,8 @@ class Finder:
         if fits.any():
             scores[fits] = self._selector.scores(eligible.demand, rows.compress(fits), beside.compress(fits, axis=0))
         known.scores[eligible.places[rows]] = scores
+
+
+def _only(among: Mask, eligible: Eligible, scores: Floats) -> Floats:
+    """Return the scores as if the demand fitted nowhere else."""
+    return np.where(among[eligible.rows], scores, NOWHERE)

@@ -1,13 +1,15 @@
 """One pass over one scaling group: sessions one by one onto its nodes, room kept for those that do not fit. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 import numpy as np
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import ClusterMode
+from caravan_manager.scheduler.arrays import Mask
 from caravan_manager.scheduler.demand import amount_of, demand_of
 from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
@@ -19,20 +21,23 @@ from caravan_manager.scheduler.seats import seats_of
 from caravan_manager.scheduler.selectors.first_fit import FirstFit
 from caravan_manager.scheduler.selectors.selector import MakeSelector, Room
 from caravan_manager.scheduler.snapshot import (
+    GroupView,
     NodeView,
     Obstacle,
     Placement,
     Preemption,
-    PreemptionRules,
     Reason,
     Reserved,
 )
+from caravan_manager.scheduler.spreading import Replicas
 from caravan_manager.scheduler.together import Tries, take_together
 from caravan_manager.scheduler.typical import typical_demands
 from caravan_manager.sessions.queue import LONGEST_START, KernelRequest, PendingSession, PlacedSession
 
 MOST_LOOKS = 64
 """For how many sessions of a pass without room it is looked when they will have it."""
+NO_RULES = GroupView("")
+_EVERYWHERE: tuple[Mask | None, ...] = (None,)
 
 _Part = tuple[tuple[KernelRequest, ...], Eligible]
 """Kernels that one node takes together, what they want of it, and the nodes that would do."""
@@ -51,7 +56,7 @@ class GroupPass:
         selector: MakeSelector,
         taken_at: datetime,
         pending: Sequence[PendingSession] = (),
-        preemption: PreemptionRules | None = None,
+        group: GroupView = NO_RULES,
         others: Sequence[PlacedSession] = (),
     ) -> None:
         """``others`` are sessions of other scaling groups: a node may have changed its group under them."""
@@ -73,7 +78,8 @@ class GroupPass:
         self._futures: Futures | None = None
         self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
-        self._preemption = preemption
+        self._preemption = group.preemption
+        self._replicas = Replicas(self._empty, [*placed, *others]) if group.spread_replicas else None
         self._ending = [session for session in placed if session.is_ending]
         self.reserved: list[Reserved] = []
         self.preemptions: list[Preemption] = []
@@ -90,12 +96,12 @@ class GroupPass:
         if (full := self._full.get(shape)) is not None:  # what is left only becomes less in a pass
             return full
         ends_at = session.latest_end(self._now, LONGEST_START)
-        taken = self._take(self._keeper, self._finder, parts, ends_at)
+        endpoint = None if self._replicas is None else session.endpoint
+        taken = self._take(self._keeper, self._finder, parts, ends_at, endpoint)
+        if taken is None and endpoint is not None and len(parts) > 1:  # no gang waits because of what is only wished
+            taken = self._take(self._keeper, self._finder, parts, ends_at)
         if taken is not None:
-            placement = self._placement(session, parts, taken)
-            self._begun.append((session, placement))
-            self._futures = None
-            return placement
+            return self._begin(session, self._placement(session, parts, taken))
         reason = self._reason(parts)
         if reason.obstacle is Obstacle.NO_ROOM:
             served = {kept.session for kept in self.reserved} | {one.session for one in self.preemptions}
@@ -105,6 +111,13 @@ class GroupPass:
                 self._reserve(session, parts)
             self._full[shape] = reason
         return reason
+
+    def _begin(self, session: PendingSession, placement: Placement) -> Placement:
+        self._begun.append((session, placement))
+        self._futures = None
+        if self._replicas is not None and session.endpoint is not None:
+            self._replicas.add(session.endpoint, (seat.node for _, seat in placement.seats))
+        return placement
 
     def _parts(self, session: PendingSession) -> list[_Part] | Reason:
         """Return what must be placed together: all on a single node, or each kernel for itself."""
@@ -148,12 +161,24 @@ class GroupPass:
         return Finder(ledger, self._selector(Room(ledger, self._empty, self._typical)))
 
     def _take(
-        self, keeper: Keeper, finder: Finder, parts: Sequence[_Part], ends_at: datetime | None
+        self,
+        keeper: Keeper,
+        finder: Finder,
+        parts: Sequence[_Part],
+        ends_at: datetime | None,
+        endpoint: UUID | None = None,
     ) -> list[Taken] | None:
-        """Take the best node for each part, or any nodes that do for all, or none."""
+        """Take the best node for each part, or any nodes that do for all, or none.
+
+        With an ``endpoint`` nodes that have fewer of its sessions are better than others, where the rules say so.
+        """
         taken: list[Taken] = []
         for _, eligible in parts:
-            found = self._seat(keeper, finder, eligible, ends_at, is_first=not taken)
+            found = None
+            for among in self._tiers(endpoint, eligible):
+                found = self._seat(keeper, finder, eligible, ends_at, among, is_first=not taken)
+                if found is not None:
+                    break
             if found is None:
                 for part in reversed(taken):
                     keeper.give_back(part, ends_at)
@@ -162,11 +187,23 @@ class GroupPass:
             taken.append(found)
         return taken
 
+    def _tiers(self, endpoint: UUID | None, eligible: Eligible) -> Iterable[Mask | None]:
+        """Return among which nodes a place is looked for, one after the other; None is all of them."""
+        if endpoint is None or self._replicas is None:
+            return _EVERYWHERE
+        return self._replicas.tiers(endpoint, eligible.rows)
+
     def _seat(
-        self, keeper: Keeper, finder: Finder, eligible: Eligible, ends_at: datetime | None, is_first: bool
+        self,
+        keeper: Keeper,
+        finder: Finder,
+        eligible: Eligible,
+        ends_at: datetime | None,
+        among: Mask | None,
+        is_first: bool,
     ) -> Taken | None:
         """Return the best node that nothing is kept of; for a session that ends also one that is kept for later."""
-        row = finder.find(eligible)
+        row = finder.find(eligible, among)
         if row is not None:
             return keeper.open.pick(eligible.demand, row)
         if ends_at is None or not keeper.reservations:
@@ -174,9 +211,10 @@ class GroupPass:
         key = (eligible, keeper.binding(ends_at))
         if key in self._not_beside:
             return None
-        beside = next(keeper.beside(eligible, ends_at), None)
+        kept = keeper.beside(eligible, ends_at)
+        beside = next((taken for taken in kept if among is None or among[taken.row]), None)
         # Behind other parts of a gang there may be room again when these are given back.
-        if beside is None and is_first:
+        if beside is None and is_first and among is None:
             self._not_beside.add(key)
         return beside
 

@@ -31,11 +31,11 @@ CONFIG = "config"
 SELECTOR_CONFIG = "agent_selector_config"
 """What the selector's own package reads, and nothing here."""
 SPREADING = "enforce_spreading_endpoint_replica"
-"""Belongs to model services: kept, and without effect until there are such."""
+"""Whether the sessions of one endpoint are spread over the nodes."""
 FRAGMENTATION = "allow_fractional_resource_fragmentation"
 """Kept, and without effect: here a part of a device is never made of two."""
 ROUTE_CLEANUP = "route_cleanup_target_statuses"
-"""Belongs to model services, as SPREADING."""
+"""Belongs to model services: kept, and without effect until there are such."""
 ROUTE_STATUSES = ("healthy", "unhealthy", "degraded")
 SAME_SELECTORS = {"legacy": "dispersed"}
 """Backend.AI's names of selectors that are another one here: both take the node that has most left."""
@@ -76,6 +76,7 @@ def group_view(name: str, scheduler: str, options: Options) -> tuple[GroupView, 
         pending_timeout=_read(PENDING_TIMEOUT, _pending_timeout, options, problems),
         preemption=rules,
         options=dict(options),
+        spread_replicas=_read(SPREADING, partial(_flag, SPREADING), options, problems) or False,
     )
     return view, problems
 
@@ -193,10 +194,12 @@ def _user_priority(options: Options) -> None:
         raise ValueError(f"it is a whole number from {DEFAULT_PRIORITY} to {HIGHEST_PRIORITY}")
 
 
-def _flag(name: str, options: Options) -> None:
-    """Raise ValueError unless an option is true or false, or absent."""
-    if not isinstance(options.get(name), bool | None):
+def _flag(name: str, options: Options) -> bool:
+    """Return whether an option is true; absent it is not. Raises ValueError for what is neither true nor false."""
+    written = options.get(name)
+    if not isinstance(written, bool | None):
         raise ValueError("it is true or false")  # noqa: TRY004 - it is an operator's value, not a program's
+    return bool(written)
 
 
 def _own(name: str, options: Options) -> None:

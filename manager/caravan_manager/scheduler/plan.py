@@ -112,9 +112,7 @@ class _Pass:
         """Give the sessions of one scaling group their turns, the highest priority first."""
         nodes = self._nodes[group.name]
         placed, others = self._placed[group.name], self._others[group.name]
-        room = GroupPass(
-            nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group.preemption, others
-        )
+        room = GroupPass(nodes, placed, self._selector(group), self._snapshot.taken_at, pending, group, others)
         sequencer = self._sequencer(group)
         capacity, now = capacity_of(node.capacity for node in nodes), _held(placed)
         for _, band in groupby(sorted(pending, key=lambda s: -s.priority), key=lambda s: s.priority):

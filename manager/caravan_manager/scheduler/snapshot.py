@@ -79,7 +79,8 @@ class GroupView:
     """A scaling group's rules. A session that waits for ``pending_timeout`` is cancelled; None means never.
 
     ``sequencer`` and ``selector`` are names of plugins, ``options`` what an operator set for them. Without
-    ``preemption`` nobody is ended for another one.
+    ``preemption`` nobody is ended for another one. With ``spread_replicas`` a session of an endpoint goes to the nodes
+    that have the fewest of its sessions, as far as these have room.
     """
 
     name: str
@@ -88,6 +89,7 @@ class GroupView:
     pending_timeout: timedelta | None = None
     preemption: PreemptionRules | None = None
     options: dict[str, object] = field(default_factory=dict[str, object])
+    spread_replicas: bool = False
 
 
 @dataclass(frozen=True, slots=True)

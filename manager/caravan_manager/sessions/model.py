@@ -292,6 +292,8 @@ class Session:
     """When a running batch session has used up its ``batch_timeout``."""
     attempt: int = 1
     """Counts the times that the session was put into the queue; its kernels are new ones each time."""
+    endpoint: UUID | None = None
+    """Of which model service's endpoint it is a replica."""
 
     @property
     def is_dead(self) -> bool:

@@ -59,6 +59,8 @@ class PendingSession:
     parents: tuple[Parent, ...] = ()
     first_until: datetime | None = None
     """Until then it goes before others of its priority: sessions were ended for it."""
+    endpoint: UUID | None = None
+    """Of which endpoint it is a replica: a scaling group may spread these over its nodes."""
 
     @property
     def slots(self) -> ResourceSlots:
@@ -106,6 +108,7 @@ class PendingSession:
             placed_at=at,
             kernels=tuple(PlacedKernel(seat.node, wanted[kernel], seat.devices) for kernel, seat in seats),
             ends_at=self.latest_end(at, start),
+            endpoint=self.endpoint,
         )
 
 
@@ -139,6 +142,8 @@ class PlacedSession:
     """Whether it is between two containers, or a gang that is taken down: it cannot be ended for another one now."""
     attempt: int = 1
     """Which of its attempts holds the nodes."""
+    endpoint: UUID | None = None
+    """Of which endpoint it is a replica."""
 
     @property
     def slots(self) -> ResourceSlots:
@@ -221,6 +226,7 @@ def pending_of(session: Session, parents: Sequence[Session]) -> PendingSession:
         starts_at=session.starts_at,
         time_limit=session.batch_timeout,
         parents=tuple(Parent(parent.id, parent.name, parent.status, parent.result) for parent in parents),
+        endpoint=session.endpoint,
     )
 
 

@@ -168,6 +168,7 @@ def _session(row: AnyRow, members: Sequence[Kernel]) -> Session:
         designated=tuple(row.designated),
         deadline=row.deadline,
         attempt=row.attempt,
+        endpoint=row.endpoint_id,
     )
 
 
@@ -273,6 +274,7 @@ async def add(tx: Transaction, session: Session, depends_on: Sequence[UUID] = ()
         "created_at": session.created_at,
         "starts_at": session.starts_at,
         "batch_timeout_seconds": None if session.batch_timeout is None else session.batch_timeout.total_seconds(),
+        "endpoint_id": session.endpoint,
     }
     await tx.execute(sessions.insert().values(**fixed, **_session_values(session)))
     await _add_kernels(tx, session.kernels)

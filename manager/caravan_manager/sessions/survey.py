@@ -75,6 +75,7 @@ _QUEUED = select(
     sessions.c.status_changed,
     sessions.c.starts_at,
     sessions.c.batch_timeout_seconds,
+    sessions.c.endpoint_id,
     _HOSTS.label("hosts"),
     _MEMBERS.label("members"),
 ).where(sessions.c.status == SessionStatus.PENDING.value)
@@ -106,6 +107,7 @@ _PLACED = (
         sessions.c.deadline,
         sessions.c.batch_timeout_seconds,
         sessions.c.status_data[PREEMPTED]["until"].astext.label("goes_on_until"),
+        sessions.c.endpoint_id,
         _SEATS.label("members"),
     )
     .where(sessions.c.status.in_([status.value for status in ON_NODES]))
@@ -289,6 +291,7 @@ def _queued(row: AnyRow) -> QueuedSession:
         starts_at=row.starts_at,
         time_limit=None if limit is None else timedelta(seconds=limit),
         first_until=None if promise is None else datetime.fromisoformat(promise["until"]),
+        endpoint=row.endpoint_id,
     )
     return QueuedSession(session, row.status_info, row.status_data)
 
@@ -313,6 +316,7 @@ def _placed(row: AnyRow) -> PlacedSession:
         is_ending=is_ending,
         is_unsettled=row.status == SessionStatus.RESTARTING.value or lost_a_rank,
         attempt=row.attempt,
+        endpoint=row.endpoint_id,
     )
 
 

@@ -22,7 +22,7 @@ from caravan_manager.db.tables import sessions
 from caravan_manager.people.model import Principal
 from caravan_manager.scheduler.reading import read_snapshot
 from caravan_manager.sessions import repository, survey
-from caravan_manager.sessions.model import Session, SessionMount
+from caravan_manager.sessions.model import Seat, Session, SessionMount
 
 
 @pytest.fixture
@@ -114,6 +114,27 @@ async def test_what_holds_nodes_tells_which_attempt_and_whether_it_can_be_ended_
     await manager.moves.apply(running.id, lambda s, now: s.restarting(now))
     async with manager.begin() as tx:
         assert [one.is_unsettled for one in await survey.list_placed(tx)] == [True]
+
+
+async def test_the_endpoint_of_a_replica_is_known_in_the_queue_on_its_node_and_queued_again(
+    manager: Manager, seed: Seed
+) -> None:
+    endpoint = uuid4()
+    await manager.add_node()
+    replica, plain = [await add(manager.begin, seed, endpoint=one) for one in (endpoint, None)]
+    async with manager.begin() as tx:
+        queue = {q.id: q.session.endpoint for q in await survey.list_queue(tx, manager.clock())}
+        assert (await repository.get(tx, replica.id)).endpoint == endpoint
+    assert queue == {replica.id: endpoint, plain.id: None}
+    seats = {kernel.id: Seat("node1") for one in (replica, plain) for kernel in one.kernels}
+    for one in (replica, plain):
+        await manager.moves.apply(one.id, lambda s, now: s.scheduled(seats, now))
+    async with manager.begin() as tx:
+        assert {one.id: one.endpoint for one in await survey.list_placed(tx)} == queue
+    fresh = [uuid4() for _ in replica.kernels]
+    await manager.moves.apply(replica.id, lambda s, now: s.requeued("node-lost", fresh, now))
+    async with manager.begin() as tx:
+        assert [q.session.endpoint for q in await survey.list_queue(tx, manager.clock())] == [endpoint]
 
 
 async def test_a_place_in_the_queue_is_the_order_of_submission_in_each_snapshot(manager: Manager, seed: Seed) -> None:

@@ -37,6 +37,7 @@ class GroupSection(Section):
     pending_timeout: Length | None = None
     preemption: PreemptionRules | Literal["off"] | None = None
     options: dict[str, Any] | None = None
+    spread_replicas: bool | None = None
 
     def applied(self, group: GroupView) -> GroupView:
         """Return a scaling group with what is said here."""
@@ -49,6 +50,7 @@ class GroupSection(Section):
             pending_timeout=timeout,
             preemption=None if preemption == "off" else preemption,
             options=group.options if self.options is None else self.options,
+            spread_replicas=group.spread_replicas if self.spread_replicas is None else self.spread_replicas,
         )
 
 

@@ -69,6 +69,7 @@ VIEWS = st.builds(
 PARENTS = st.builds(
     Parent, id=st.uuids(), name=TEXTS, status=st.sampled_from(SessionStatus), result=st.sampled_from(SessionResult)
 )
+ENDPOINTS = st.sampled_from([UUID(int=71), UUID(int=72)])
 PENDING = st.builds(
     PendingSession,
     id=st.uuids(),
@@ -89,6 +90,7 @@ PENDING = st.builds(
     starts_at=st.none() | MOMENTS,
     time_limit=st.none() | LENGTHS,
     parents=st.lists(PARENTS, max_size=2).map(tuple),
+    endpoint=st.none() | ENDPOINTS,
 )
 PLACED = st.builds(
     PlacedSession,
@@ -108,6 +110,7 @@ PLACED = st.builds(
     ).map(lambda kernel: (kernel,)),
     ends_at=st.none() | MOMENTS,
     is_ending=st.booleans(),
+    endpoint=st.none() | ENDPOINTS,
 )
 GROUPS = st.builds(
     GroupView,
@@ -125,6 +128,7 @@ GROUPS = st.builds(
         scope=st.sampled_from(VictimScope),
     ),
     options=st.dictionaries(TEXTS, JSON, max_size=2),
+    spread_replicas=st.booleans(),
 )
 QUOTAS = st.builds(
     Quota,

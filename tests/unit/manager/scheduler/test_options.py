@@ -45,6 +45,7 @@ def test_options_are_read() -> None:
     )
     assert view.preemption == rules
     assert view.options == ALL
+    assert view.spread_replicas
 
 
 def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
@@ -52,6 +53,7 @@ def test_without_options_there_is_no_limit_and_nobody_is_ended() -> None:
     check_options("fifo", {"preemption": {"enabled": False, "order": "newest"}, "pending_timeout": 0}, find_plugins())
     view, problems = group_view("g", "fifo", {"preemption": {}, "pending_timeout": None})
     assert (view.selector, view.pending_timeout, view.preemption, problems) == ("packed", None, None, [])
+    assert not view.spread_replicas
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,12 @@ def test_what_cannot_be_read_is_refused_when_it_is_written_and_left_out_of_a_pas
         check_options("drf", ALL | wrong, find_plugins())
     assert message in str(refused.value)
     view, _ = group_view("g", "drf", wrong)
-    assert (view.pending_timeout, view.preemption) == (None, None)
+    assert (view.pending_timeout, view.preemption, view.spread_replicas) == (None, None, False)
+
+
+def test_replicas_are_not_spread_where_the_option_cannot_be_read_and_that_is_told() -> None:
+    view, problems = group_view("g", "fifo", {"enforce_spreading_endpoint_replica": "true"})
+    assert (view.spread_replicas, problems) == (False, ["enforce_spreading_endpoint_replica: it is true or false"])
 
 
 def test_the_selector_legacy_is_dispersed() -> None:

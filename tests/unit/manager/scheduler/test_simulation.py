@@ -280,16 +280,17 @@ def test_a_group_of_its_own_has_rules_of_its_own(tmp_path: Path) -> None:
         sequencer = "drf"
         pending_timeout = "1h"
         options = { a = 1 }
+        spread_replicas = true
     """
     policy = load_policy(write(tmp_path / "p.toml", written), find_plugins())
     rules = PreemptionRules(order=PreemptionOrder.NEWEST, min_runtime=timedelta(minutes=1))
     given = [
         GroupView("gpu", "lifo", "roundrobin", preemption=PreemptionRules()),
-        GroupView("cpu", "lifo", pending_timeout=timedelta(1)),
+        GroupView("cpu", "lifo", pending_timeout=timedelta(1), spread_replicas=True),
     ]
     assert policy.groups_for(given, ["other"]) == (
-        GroupView("cpu", "lifo", "dispersed", timedelta(1), rules),
-        GroupView("gpu", "drf", "roundrobin", timedelta(hours=1), options={"a": 1}),
+        GroupView("cpu", "lifo", "dispersed", timedelta(1), rules, spread_replicas=True),
+        GroupView("gpu", "drf", "roundrobin", timedelta(hours=1), options={"a": 1}, spread_replicas=True),
         GroupView("other", "fifo", "dispersed", preemption=rules),
     )
 
