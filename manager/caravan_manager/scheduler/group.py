@@ -15,6 +15,7 @@ from caravan_manager.scheduler.eligibility import Eligibility
 from caravan_manager.scheduler.finder import Eligible, Finder
 from caravan_manager.scheduler.futures import Futures, expected_ends
 from caravan_manager.scheduler.ledger import Ledger, Taken
+from caravan_manager.scheduler.options import selector_options
 from caravan_manager.scheduler.preemption import Wish, choose_victims
 from caravan_manager.scheduler.reservations import DEPTH, Keeper, Reservation
 from caravan_manager.scheduler.seats import seats_of
@@ -75,6 +76,7 @@ class GroupPass:
         self._selector = selector
         self._typical = typical_demands(pending, placed, sorted(self._empty.devices))
         self._now = taken_at
+        self._options = selector_options(group.options)
         self._futures: Futures | None = None
         self._shapes: dict[_Shape, Eligible | Reason] = {}
         self._finder = self._without_reservations = self._find_in(self._keeper.now)
@@ -158,7 +160,7 @@ class GroupPass:
         return known
 
     def _find_in(self, ledger: Ledger) -> Finder:
-        return Finder(ledger, self._selector(Room(ledger, self._empty, self._typical)))
+        return Finder(ledger, self._selector(Room(ledger, self._empty, self._typical, self._options)))
 
     def _take(
         self,

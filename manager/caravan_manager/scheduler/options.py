@@ -27,9 +27,9 @@ WEIGHTS = "fair_share_weights"
 WEIGHED = ("domains", "projects", "users")
 DEFAULT_HALF_LIFE = timedelta(days=7)
 CONFIG = "config"
-"""What the scheduler's own package reads, and nothing here."""
+"""What a scheduler of another package reads, and nothing here."""
 SELECTOR_CONFIG = "agent_selector_config"
-"""What the selector's own package reads, and nothing here."""
+"""What a selector of another package reads, and nothing here."""
 SPREADING = "enforce_spreading_endpoint_replica"
 """Whether the sessions of one endpoint are spread over the nodes."""
 FRAGMENTATION = "allow_fractional_resource_fragmentation"
@@ -102,6 +102,12 @@ def half_life(options: Options) -> timedelta:
     """Return the half-life of `fair-share`. Raises InvalidParametersError."""
     written = _duration(options.get(HALF_LIFE) or DEFAULT_HALF_LIFE.total_seconds())
     return written if written > timedelta() else DEFAULT_HALF_LIFE
+
+
+def selector_options(options: Options) -> Options:
+    """Return what the selector of a scaling group is given; nothing of what is no object."""
+    written = options.get(SELECTOR_CONFIG)
+    return cast("dict[str, object]", written) if isinstance(written, dict) else {}
 
 
 def _read(name: str, parse: Callable[[Options], Value], options: Options, problems: list[str]) -> Value | None:

@@ -12,14 +12,14 @@ import structlog
 from caravan_common.errors import InvalidParametersError
 from caravan_manager.db.engine import Transaction
 from caravan_manager.scheduler.options import DEFAULT_HALF_LIFE, half_life
-from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of
+from caravan_manager.scheduler.plugins import find_plugins
+from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of, needs_past
 from caravan_manager.scheduler.snapshot import GroupView, NodeView
 from caravan_manager.sessions.queue import PastUse, PlacedSession
 from caravan_manager.sessions.survey import list_past
 
 log = structlog.get_logger()
 
-FAIR_SHARE = "fair-share"
 READ_AGAIN = timedelta(minutes=1)
 """After how long what was had is read anew: what was missed in between is in it then."""
 Name = TypeVar("Name", bound=Hashable)
@@ -65,10 +65,11 @@ class PastReader:
         placed: Sequence[PlacedSession],
         now: datetime,
     ) -> tuple[tuple[str, Past], ...]:
-        """Return what tenants had, until now, of each scaling group whose scheduler is `fair-share`."""
+        """Return what tenants had, until now, of each scaling group whose scheduler asks for it."""
+        sequencers = find_plugins().sequencers
         found: list[tuple[str, Past]] = []
         for group in groups:
-            if group.sequencer != FAIR_SHARE:
+            if not needs_past(sequencers.get(group.sequencer)):
                 continue
             account = self._accounts.get(group.name)
             if account is None or now - account.read_at >= READ_AGAIN:

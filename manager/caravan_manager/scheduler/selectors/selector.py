@@ -1,7 +1,7 @@
 """What every selector is: a rule that gives each node a score for a demand; the lowest one is taken. Pure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,11 +20,14 @@ class Room:
     """The nodes of one scaling group: what they have left now, and what they have when nobody uses them.
 
     ``typical`` are demands as they come here, and how many of those that wait and of those that hold nodes want each.
+    ``options`` are what an operator set for the selector: the scaling group's ``agent_selector_config``, an object in
+    JSON; empty where there is none. What cannot be read of them is best left out: a selector that raises is not asked.
     """
 
     left: Ledger
     capacity: Ledger
     typical: tuple[tuple[Demand, int], ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 class Selector(Protocol):

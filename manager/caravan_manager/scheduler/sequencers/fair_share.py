@@ -22,6 +22,8 @@ _Factors = tuple[float, float, float]
 class FairShare:
     """Tenants in the order of what they had for their weight; the sessions of one in the order of submission."""
 
+    needs_past = True
+
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         """Yield the next session of the tenant who had least."""
         had = _Had(usage, options)

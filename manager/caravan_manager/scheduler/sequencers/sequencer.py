@@ -53,8 +53,17 @@ class Usage:
 
 
 class Sequencer(Protocol):
-    """A rule. It must be a function of its arguments alone, or a plan could not be replayed."""
+    """A rule. It must be a function of its arguments alone, or a plan could not be replayed.
+
+    One that has the attribute ``needs_past = True`` is given the :class:`Past` in ``usage``, read anew every few
+    minutes, decayed by the scaling group's ``fair_share_half_life``; for the others it is empty.
+    """
 
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         """Yield each of the sessions, all of one priority, once; ``options`` are the scaling group's."""
         ...
+
+
+def needs_past(sequencer: Sequencer | None) -> bool:
+    """Say whether what tenants had lately is to be read for a sequencer; None is one that is not installed."""
+    return getattr(sequencer, "needs_past", False) is True

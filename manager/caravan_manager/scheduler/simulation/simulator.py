@@ -14,7 +14,7 @@ from uuid import UUID
 from caravan_manager.scheduler.past import half_life_of
 from caravan_manager.scheduler.plan import plan
 from caravan_manager.scheduler.plugins import Plugins
-from caravan_manager.scheduler.sequencers.fair_share import FairShare
+from caravan_manager.scheduler.sequencers.sequencer import needs_past
 from caravan_manager.scheduler.simulation.past import PastUse
 from caravan_manager.scheduler.simulation.trace import Trace
 from caravan_manager.scheduler.snapshot import (
@@ -222,7 +222,7 @@ class _Simulation:
         if not self._events:
             return {}
         first = self._events[0][0]
-        asking = [g for g in self._rules.groups if isinstance(self._plugins.sequencers.get(g.sequencer), FairShare)]
+        asking = [g for g in self._rules.groups if needs_past(self._plugins.sequencers.get(g.sequencer))]
         pasts = {
             group.name: PastUse(
                 [node.capacity for node in self._rules.nodes if node.scaling_group == group.name],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from caravan_common.errors import InvalidParametersError
-from caravan_manager.scheduler.options import check_options, group_view
+from caravan_manager.scheduler.options import check_options, group_view, selector_options
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.snapshot import PreemptionMode, PreemptionOrder, PreemptionRules, VictimScope
 
@@ -121,6 +121,11 @@ def test_what_cannot_be_read_is_refused_when_it_is_written_and_left_out_of_a_pas
 def test_replicas_are_not_spread_where_the_option_cannot_be_read_and_that_is_told() -> None:
     view, problems = group_view("g", "fifo", {"enforce_spreading_endpoint_replica": "true"})
     assert (view.spread_replicas, problems) == (False, ["enforce_spreading_endpoint_replica: it is true or false"])
+
+
+@pytest.mark.parametrize("written", [None, [1], "x"])
+def test_a_selector_is_given_an_object_whatever_was_written(written: object) -> None:
+    assert selector_options({"agent_selector_config": written}) == selector_options({}) == {}
 
 
 def test_the_selector_legacy_is_dispersed() -> None:
