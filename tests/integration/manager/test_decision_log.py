@@ -150,6 +150,43 @@ async def test_the_log_prunes_now_and_then(manager: Manager, user: Principal, mo
     assert kept[0].taken_at == manager.clock() - timedelta(minutes=10)
 
 
+async def until_left(begin: Begin, count: int) -> list[int]:
+    """Wait until so many passes are left, for ten seconds at most, and return which."""
+    for _ in range(200):
+        if len(left := await numbers(begin)) == count:
+            return left
+        await asyncio.sleep(0.05)
+    return await numbers(begin)
+
+
+async def test_old_passes_go_away_also_while_nothing_waits(
+    manager: Manager, log: DecisionLog, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "PRUNE_SECONDS", 0.1)
+    await manager.service.create(user, request())
+    await manager.schedule()
+    await log.write()
+    running = asyncio.create_task(log.run())
+    await asyncio.sleep(0.5)
+    assert len(await numbers(manager.begin)) == 1
+    manager.clock.now += WEEK + timedelta(seconds=1)
+    assert await until_left(manager.begin, 0) == []
+    running.cancel()
+
+
+async def test_where_nothing_is_kept_what_was_kept_before_goes_away(
+    manager: Manager, log: DecisionLog, user: Principal
+) -> None:
+    await manager.service.create(user, request())
+    await manager.schedule()
+    await log.write()
+    await DecisionLog(manager.begin, ROOMY, manager.clock).prune()
+    assert len(await numbers(manager.begin)) == 1
+    running = asyncio.create_task(DecisionLog(manager.begin, Keep(WEEK, 0), manager.clock).run())
+    assert await until_left(manager.begin, 0) == []
+    running.cancel()
+
+
 async def test_replay_decides_the_same_and_says_so(
     manager: Manager, log: DecisionLog, user: Principal, config: Path
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from caravan_manager.db.engine import Begin
+from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.scheduler import metrics
 from caravan_manager.scheduler.decisions import repository
 from caravan_manager.scheduler.decisions.packed import PackedPass
@@ -23,6 +23,8 @@ MOST_WAITING = 16
 """How many passes may wait to be written; what comes then is left out and counted."""
 PRUNE_AFTER = 100
 """So many passes are written from one removal of old ones to the next."""
+PRUNE_SECONDS = 3600.0
+"""So long it takes from one removal to the next where nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Keep:
 
 
 class DecisionLog:
-    """:meth:`run` writes what :meth:`record` was given, and never ends by itself."""
+    """:meth:`run` writes what :meth:`record` was given, removes what is old, and never ends by itself."""
 
     def __init__(self, begin: Begin, keep: Keep, clock: Callable[[], datetime]) -> None:
         self._begin = begin
@@ -56,11 +58,10 @@ class DecisionLog:
         self._news.set()
 
     async def run(self) -> None:
-        """Write whenever there is something."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            await self.write()
+        """Write whenever there is something, and remove old passes also when nothing comes."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_news())
+            group.create_task(self._prune_hourly())
 
     async def write(self) -> None:
         """Write all that waits. What cannot be written is told and left out."""
@@ -72,12 +73,34 @@ class DecisionLog:
                 metrics.PASSES_NOT_KEPT.inc()
                 log.exception("scheduler.pass_not_kept")
 
+    async def prune(self) -> None:
+        """Remove what is older, and more, than is kept. Where that fails it is told, and the next time does it."""
+        try:
+            async with self._begin() as tx:
+                await self._prune(tx)
+        except Exception:  # as above
+            log.exception("scheduler.passes_not_pruned")
+
+    async def _write_news(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.write()
+
+    async def _prune_hourly(self) -> None:
+        while True:
+            await self.prune()
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def _prune(self, tx: Transaction) -> None:
+        await repository.prune(tx, self._clock() - self._keep.lifetime, self._keep.most_bytes)
+
     async def _write(self, made: PackedPass) -> None:
         if self._last is not None and made.says_the_same_as(self._last):
             return
         async with self._begin() as tx:
             await repository.add(tx, made)
             if self._until_pruning == 0:
-                await repository.prune(tx, self._clock() - self._keep.lifetime, self._keep.most_bytes)
+                await self._prune(tx)
         self._last = made
         self._until_pruning = (self._until_pruning or PRUNE_AFTER) - 1

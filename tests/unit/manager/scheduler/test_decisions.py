@@ -1,5 +1,6 @@
 """What is kept of passes, how it is planned again, and that none of it stands in the way of a pass."""
 
+import asyncio
 import zlib
 from dataclasses import replace
 from datetime import timedelta
@@ -136,6 +137,21 @@ async def test_nothing_is_kept_of_an_empty_queue_or_without_room() -> None:
         log.record(snapshot, planned(snapshot))
         await log.write()
     assert _not_kept() == before
+
+
+async def test_the_log_goes_on_where_old_passes_cannot_be_removed() -> None:
+    log = DecisionLog(unreachable, Keep(timedelta(days=1), 2**20), lambda: NOW)  # type: ignore[arg-type]
+    running = asyncio.create_task(log.run())
+    before = _not_kept()
+    await asyncio.sleep(0)
+    snapshot = taken(session(1, slots()))
+    log.record(snapshot, planned(snapshot))
+    for _ in range(200):
+        if _not_kept() > before:
+            break
+        await asyncio.sleep(0.05)
+    assert (_not_kept(), running.done()) == (before + 1, False)
+    running.cancel()
 
 
 def _not_kept() -> float:
