@@ -77,6 +77,31 @@ def test_fair_share_looks_at_domains_before_users_and_at_weights() -> None:
     assert list(seats(shared(past, *both, fair_share_weights=weights))) == [1]
 
 
+def test_fair_share_looks_at_projects_before_users_and_at_their_weights() -> None:
+    other = replace(tenant(2), project=UUID(int=9))
+    past = Past(of_users={UUID(int=2): 900.0}, of_projects={UUID(int=0): 100.0, UUID(int=9): 80.0})
+    both = (*of(tenant(1), 1, cpu=2), *of(other, 2, cpu=2))
+    assert list(seats(shared(past, *both))) == [2]
+    weights = {"projects": {str(UUID(int=0)): 2}}
+    assert list(seats(shared(past, *both, fair_share_weights=weights))) == [1]
+
+
+def test_a_user_of_twice_the_weight_may_have_had_twice_as_much() -> None:
+    both = (*of(tenant(1), 1, cpu=2), *of(tenant(2), 2, cpu=2))
+    weights = {"users": {str(UUID(int=1)): 2}}
+    for had, first in ((199.0, 1), (201.0, 2)):
+        past = Past(of_users={UUID(int=1): had, UUID(int=2): 100.0})
+        assert list(seats(shared(past, *both))) == [2]
+        assert list(seats(shared(past, *both, fair_share_weights=weights))) == [first]
+
+
+def test_a_weight_below_one_puts_its_holder_back() -> None:
+    past = Past(of_users={UUID(int=1): 60.0, UUID(int=2): 100.0})
+    both = (*of(tenant(1), 1, cpu=2), *of(tenant(2), 2, cpu=2))
+    assert list(seats(shared(past, *both))) == [1]
+    assert list(seats(shared(past, *both, fair_share_weights={"users": {str(UUID(int=1)): 0.5}}))) == [2]
+
+
 class Wrong:
     """A sequencer that gets one thing wrong."""
 

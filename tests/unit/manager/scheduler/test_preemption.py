@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,44 @@ def test_some_are_never_ended(safe: dict[str, Any], rules: PreemptionRules) -> N
 def test_the_order_is_the_scaling_groups(order: PreemptionOrder, victim: int) -> None:
     placed = runs(8, minutes=60), runs(9, "b", minutes=10)
     assert ended_for(URGENT, *placed, rules=replace(ANYBODY, order=order)) == [victim]
+
+
+def test_of_the_users_the_one_with_the_fewest_sessions_loses_one() -> None:
+    many = [runs(number, cpu=1, minutes=1, tenant=tenant(8)) for number in (11, 12, 13, 14)]
+    rare = runs(9, "b", minutes=600, tenant=tenant(9))
+    rules = replace(ANYBODY, order=PreemptionOrder.FEWEST_SESSIONS)
+    assert ended_for(URGENT, *many, rare, rules=rules) == [9]
+    assert ended_for(URGENT, *many, rare) == [11, 12, 13, 14], "they lose less work"
+
+
+def test_sessions_that_are_safe_do_not_count_among_those_of_their_user() -> None:
+    rules = replace(ANYBODY, order=PreemptionOrder.FEWEST_SESSIONS)
+    of_one = runs(11, cpu=2, tenant=tenant(8)), runs(12, cpu=2, priority=10, tenant=tenant(8))
+    of_other = runs(13, "b", cpu=2, tenant=tenant(9)), runs(14, "b", cpu=2, tenant=tenant(9))
+    assert ended_for(session(1, slots(2, 1)), *of_one, *of_other, rules=rules) == [11]
+
+
+def test_the_session_that_has_least_is_ended_however_long_it_ran() -> None:
+    rules = replace(ANYBODY, order=PreemptionOrder.SMALLEST_RESOURCES)
+    large, small = runs(8, minutes=1), runs(9, "b", cpu=3, minutes=600)
+    wanted = session(1, slots(3, 1))
+    assert ended_for(wanted, large, small, rules=rules) == [9]
+    assert ended_for(wanted, large, small) == [8], "it loses less work"
+
+
+def test_several_small_sessions_that_have_more_than_one_together_are_not_preferred_to_it() -> None:
+    rules = replace(ANYBODY, order=PreemptionOrder.SMALLEST_RESOURCES)
+    two = runs(11, cpu=2, minutes=1), runs(12, cpu=2, minutes=1)
+    assert ended_for(session(1, slots(3, 1)), *two, runs(9, "b", cpu=3), rules=rules) == [9]
+
+
+def test_of_one_project_only_its_sessions_are_ended() -> None:
+    rules = replace(ANYBODY, scope=VictimScope.PROJECT)
+    colleague = runs(8, minutes=60)
+    stranger = runs(9, "b", minutes=1, tenant=replace(tenant(9), project=UUID(int=5)))
+    assert ended_for(URGENT, colleague, stranger, rules=rules) == [8]
+    assert ended_for(URGENT, replace(colleague, priority=10), stranger, rules=rules) == []
+    assert ended_for(URGENT, colleague, stranger) == [9]
 
 
 def test_a_gang_has_all_its_members_made_room_for() -> None:
