@@ -92,7 +92,7 @@ async def test_the_past_is_read_for_each_sequencer_that_asks_whatever_it_is_call
     monkeypatch.setattr(past_module, "find_plugins", lambda: Plugins({**found.sequencers, **others}, found.selectors))
     monkeypatch.setattr(past_module, "list_past", list_past)
     groups = [GroupView("default", "least-lately"), GroupView("forgetful", "forgetful"), GroupView("gone", "gone")]
-    read = dict(await PastReader().read(cast("Any", None), groups, NODES, NOW))
+    read = dict(await PastReader().read(cast("Any", None), groups, NODES, (), NOW))
     assert asked == list(read) == ["default"]
     assert read["default"].of_users == {UUID(int=1): 128 / (3 * 64)}
 
