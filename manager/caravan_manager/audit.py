@@ -4,6 +4,9 @@ from caravan_manager.db.engine import Transaction
 from caravan_manager.db.tables import audit_log
 from caravan_manager.people.model import Principal
 
+LONGEST_TARGET = 128
+"""A longer name of a target is cut."""
+
 
 async def record(
     tx: Transaction, actor: Principal, action: str, target_type: str, target: str, facts: dict[str, object]
@@ -18,7 +21,7 @@ async def record(
             access_key=actor.access_key if really is None else really.access_key,
             action=action,
             target_type=target_type,
-            target=target,
+            target=target[:LONGEST_TARGET],
             facts=facts,
         )
     )

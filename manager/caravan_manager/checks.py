@@ -57,6 +57,16 @@ def json_object(name: str, value: object) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
+def of_one(called: str, name: str, longest: int) -> str:
+    """Return the name of a thing that is there or not; refuses one that nothing can have, and no database looks up.
+
+    ``called`` is what it would name, for people: ``the name of a domain``.
+    """
+    if len(name) > longest or not is_kept(name):
+        raise InvalidParametersError(f"{name[:longest]!r} cannot be {called}")
+    return name
+
+
 def is_kept(written: str) -> bool:
     """Whether PostgreSQL keeps a text: it has no NUL, and no half of a character."""
     return "\0" not in written and written.encode("utf-8", "ignore").decode() == written

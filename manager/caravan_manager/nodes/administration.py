@@ -10,7 +10,14 @@ from caravan_manager import audit
 from caravan_manager.checks import Values
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
-from caravan_manager.nodes.groups import check_group_name, check_group_names, checked_group
+from caravan_manager.nodes.groups import (
+    check_group_name,
+    check_group_names,
+    check_guest,
+    check_known_group,
+    check_known_node,
+    checked_group,
+)
 from caravan_manager.nodes.model import Guest, NodeNotFoundError, ScalingGroup, ScalingGroupNotFoundError
 from caravan_manager.people.model import Principal
 
@@ -42,6 +49,7 @@ class NodesAdministration:
     async def change_scaling_group(self, principal: Principal, name: str, given: Mapping[str, object]) -> None:
         """Change what is given; it holds from the next pass on. Only for superadmins."""
         principal.must_be_superadmin()
+        check_known_group(name)
         values = checked_group(given)
         async with self._begin() as tx:
             group = await repository.lock_scaling_group(tx, name)
@@ -58,6 +66,7 @@ class NodesAdministration:
         Raises ConflictError while nodes or sessions belong to it, also ended ones.
         """
         principal.must_be_superadmin()
+        check_known_group(name)
         try:
             async with self._begin() as tx:
                 if not await repository.delete_scaling_group(tx, name):
@@ -70,6 +79,7 @@ class NodesAdministration:
     async def open_to(self, principal: Principal, guest: Guest, groups: Sequence[str]) -> None:
         """Let a guest use scaling groups. Only for superadmins. Raises ScalingGroupNotFoundError."""
         principal.must_be_superadmin()
+        check_guest(guest)
         facts: dict[str, object] = {"scaling_groups": list(check_group_names(groups))}
         try:
             async with self._begin() as tx:
@@ -81,6 +91,7 @@ class NodesAdministration:
     async def close_to(self, principal: Principal, guest: Guest, groups: Sequence[str] | None = None) -> None:
         """Take scaling groups, or all, from a guest; its sessions there go on. Only for superadmins."""
         principal.must_be_superadmin()
+        check_guest(guest)
         facts: dict[str, object] = {"scaling_groups": None if groups is None else list(check_group_names(groups))}
         async with self._begin() as tx:
             if not await repository.close_to(tx, guest, groups) and groups is not None:
@@ -93,7 +104,10 @@ class NodesAdministration:
         What runs there goes on. Raises NodeNotFoundError, ScalingGroupNotFoundError.
         """
         principal.must_be_superadmin()
+        check_known_node(name)
         values = {key: given[key] for key in ("schedulable", "scaling_group") if given.get(key) is not None}
+        if "scaling_group" in values:
+            check_known_group(str(values["scaling_group"]))
         try:
             async with self._begin() as tx:
                 if not await repository.change_node(tx, name, values):

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError
-from caravan_manager.checks import Check, Values, checked, flag, is_kept, text
+from caravan_manager.checks import Check, Values, checked, flag, is_kept, of_one, text
 from caravan_manager.names import is_name
+from caravan_manager.nodes.model import Guest, GuestKind
+from caravan_manager.people.tenants import check_access_key, check_domain_name
 
 LONGEST_NAME = 64
 MOST_NAMES = 1000
@@ -24,7 +26,26 @@ def check_group_names(names: Sequence[str]) -> Sequence[str]:
     """Return names of scaling groups that are to be opened or closed. Raises InvalidParametersError."""
     if not 0 < len(names) <= MOST_NAMES:
         raise InvalidParametersError(f"name from 1 to {MOST_NAMES} scaling groups")
-    return names
+    return [check_known_group(name) for name in names]
+
+
+def check_known_group(name: str) -> str:
+    """Return the name of a scaling group that should be there. Raises InvalidParametersError for what can be none."""
+    return of_one("the name of a scaling group", name, LONGEST_NAME)
+
+
+def check_known_node(name: str) -> str:
+    """Return the name of a node that should be there. Raises InvalidParametersError for what can be none."""
+    return of_one("the ID of an agent", name, LONGEST_NAME)
+
+
+def check_guest(guest: Guest) -> Guest:
+    """Return to whom scaling groups are to be open. Raises InvalidParametersError for what can be nobody."""
+    if guest.kind is GuestKind.DOMAIN:
+        check_domain_name(str(guest.id))
+    if guest.kind is GuestKind.KEYPAIR:
+        check_access_key(str(guest.id))
+    return guest
 
 
 def checked_group(given: Mapping[str, object]) -> Values:

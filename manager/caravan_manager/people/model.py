@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from uuid import UUID
 
-from caravan_common.errors import AuthorizationFailedError, ForbiddenError, NotFoundError
+from caravan_common.errors import AuthorizationFailedError, CaravanError, ForbiddenError, NotFoundError
 
 
 class UserRole(StrEnum):
@@ -18,6 +18,11 @@ class UserRole(StrEnum):
     USER = "user"
     ADMIN = "admin"
     SUPERADMIN = "superadmin"
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether who has it administrates at least a domain."""
+        return self in {UserRole.SUPERADMIN, UserRole.ADMIN}
 
 
 class UserStatus(StrEnum):
@@ -53,6 +58,15 @@ class DomainNotFoundError(NotFoundError):
     """There is no domain of this name."""
 
     object_name = "domain"
+
+
+class SuperadminsOnlyError(CaravanError):
+    """The caller may change the thing, and not this property of it."""
+
+    status = 403
+    slug = ForbiddenError.slug
+    title = ForbiddenError.title
+    code = ForbiddenError.code
 
 
 class KeypairNotFoundError(NotFoundError):
@@ -95,7 +109,7 @@ class Principal:
     @property
     def is_admin(self) -> bool:
         """Whether the caller administrates at least a domain."""
-        return self.role in {UserRole.SUPERADMIN, UserRole.ADMIN}
+        return self.role.is_admin
 
     @property
     def is_asked_for_by_superadmin(self) -> bool:
@@ -214,10 +228,12 @@ class Keypair:
     user_id: UUID
     email: str
     full_name: str
+    role: UserRole
     domain_name: str
     secret_ciphertext: str
     is_active: bool
     is_admin: bool
+    """As Backend.AI shows it. Nobody goes by it: rights come from the role of the user."""
     resource_policy: str
     rate_limit: int
     num_queries: int

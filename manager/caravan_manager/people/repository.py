@@ -192,7 +192,8 @@ def _credentials(row: AnyRow) -> Credentials:
 
 
 def _keypairs() -> Select[Any]:
-    return select(keypairs, users.c.email, users.c.full_name, users.c.domain_name).join_from(keypairs, users)
+    of_user = (users.c.email, users.c.full_name, users.c.role, users.c.domain_name)
+    return select(keypairs, *of_user).join_from(keypairs, users)
 
 
 def _keypair(row: AnyRow) -> Keypair:
@@ -201,6 +202,7 @@ def _keypair(row: AnyRow) -> Keypair:
         user_id=row.user_id,
         email=row.email,
         full_name=row.full_name,
+        role=UserRole(row.role),
         domain_name=row.domain_name,
         secret_ciphertext=row.secret_ciphertext,
         is_active=row.is_active,
@@ -341,6 +343,15 @@ async def list_projects(
     return [_project(row) for row in await tx.execute(wanted.order_by(projects.c.name).limit(limit))]
 
 
+async def lock_project(tx: Transaction, project: UUID, domain: str | None) -> Project | None:
+    """Return a project, of one domain or whichever, that nobody else changes until the transaction ends, or None."""
+    wanted = select(projects).where(projects.c.id == project)
+    if domain is not None:
+        wanted = wanted.where(projects.c.domain_name == domain)
+    row = (await tx.execute(wanted.with_for_update())).one_or_none()
+    return None if row is None else _project(row)
+
+
 async def list_projects_of_users(tx: Transaction, members: Sequence[UUID]) -> dict[UUID, list[Project]]:
     """Return the projects of each of the users, with one query."""
     wanted = (
@@ -386,24 +397,17 @@ async def list_domains(
     ]
 
 
-async def change_domain(tx: Transaction, name: str, values: Values) -> bool:
-    """Change some columns of a domain; False when there is none."""
-    changed = domains.update().where(domains.c.name == name).values(**values, modified_at=func.now())
-    return (await tx.execute(changed)).rowcount == 1
+async def change_domain(tx: Transaction, name: str, values: Values) -> None:
+    """Change some columns of a domain."""
+    await tx.execute(domains.update().where(domains.c.name == name).values(**values, modified_at=func.now()))
 
 
-async def change_project(tx: Transaction, project: UUID, domain: str | None, values: Values) -> bool:
-    """Change some columns of a project, of one domain or whichever; False when there is none.
-
-    Raises IntegrityError for a name that is taken, and for a policy that is not there.
-    """
-    wanted = projects.update().where(projects.c.id == project)
-    if domain is not None:
-        wanted = wanted.where(projects.c.domain_name == domain)
-    return (await tx.execute(wanted.values(**values, modified_at=func.now()))).rowcount == 1
+async def change_project(tx: Transaction, project: UUID, values: Values) -> None:
+    """Change some columns of a project. Raises IntegrityError for a taken name, and for a policy that is not there."""
+    await tx.execute(projects.update().where(projects.c.id == project).values(**values, modified_at=func.now()))
 
 
-async def change_keypair(tx: Transaction, access_key: str, values: Values) -> bool:
-    """Change some columns of a keypair; False when there is none. Raises IntegrityError for an unknown policy."""
+async def change_keypair(tx: Transaction, access_key: str, values: Values) -> None:
+    """Change some columns of a keypair. Raises IntegrityError for an unknown policy."""
     changed = keypairs.update().where(keypairs.c.access_key == access_key)
-    return (await tx.execute(changed.values(**values, modified_at=func.now()))).rowcount == 1
+    await tx.execute(changed.values(**values, modified_at=func.now()))

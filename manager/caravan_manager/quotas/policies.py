@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from caravan_common.errors import InvalidParametersError, NotFoundError
-from caravan_manager.checks import Check, Values, checked, is_kept, json_object, number, positive
+from caravan_manager.checks import Check, Values, checked, is_kept, json_object, number, of_one, positive
 from caravan_manager.names import is_name
 from caravan_manager.quotas.model import PolicyKind, SlotLimit
 from caravan_manager.vfolders.model import HostRight
@@ -26,6 +26,11 @@ def check_policy_name(name: str) -> str:
     if not is_name(name, LONGEST_NAME):
         raise InvalidParametersError(f"{name[:LONGEST_NAME]!r} cannot be the name of a policy")
     return name
+
+
+def check_known_policy(name: str) -> str:
+    """Return the name of a policy that should be there. Raises InvalidParametersError for what can be none."""
+    return of_one("the name of a policy", name, LONGEST_NAME)
 
 
 def checked_policy(kind: PolicyKind, given: Mapping[str, object]) -> Values:

@@ -118,15 +118,19 @@ async def list_quotas_of_tenants(
     return [*of_projects, *of_domains]
 
 
-async def list_keypair_policies(tx: Transaction, name: str | None, limit: int = 1000) -> list[KeypairPolicy]:
-    """Return the policies of keypairs by name, or the one of that name."""
-    return [KeypairPolicy(**row) for row in await _policies(tx, policies, name, limit)]
+async def list_keypair_policies(
+    tx: Transaction, name: str | None, own: str | None = None, limit: int = 1000
+) -> list[KeypairPolicy]:
+    """Return the policies of keypairs by name, or the one of that name; with ``own`` none but that one."""
+    return [KeypairPolicy(**row) for row in await _policies(tx, policies, name, limit, *_only(policies, own))]
 
 
-async def list_user_policies(tx: Transaction, name: str | None, limit: int = 1000) -> list[UserPolicy]:
-    """Return the policies of users by name, or the one of that name."""
-    found = await _policies(tx, user_resource_policies, name, limit)
-    return [UserPolicy(**row) for row in found]
+async def list_user_policies(
+    tx: Transaction, name: str | None, own: str | None = None, limit: int = 1000
+) -> list[UserPolicy]:
+    """Return the policies of users by name, or the one of that name; with ``own`` none but that one."""
+    of = user_resource_policies
+    return [UserPolicy(**row) for row in await _policies(tx, of, name, limit, *_only(of, own))]
 
 
 async def list_project_policies(
@@ -139,6 +143,10 @@ async def list_project_policies(
         mine = select(projects.c.resource_policy).join_from(projects, project_members)
         scope.append(of.c.name.in_(mine.where(project_members.c.user_id == member)))
     return [ProjectPolicy(**row) for row in await _policies(tx, of, name, limit, *scope)]
+
+
+def _only(of: Table, own: str | None) -> list[ColumnElement[bool]]:
+    return [] if own is None else [of.c.name == own]
 
 
 async def _policies(

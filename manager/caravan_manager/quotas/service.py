@@ -18,7 +18,12 @@ from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
 from caravan_manager.quotas import repository
 from caravan_manager.quotas.model import HolderKind, KeypairPolicy, PolicyKind, ProjectPolicy, Quota, UserPolicy
-from caravan_manager.quotas.policies import PolicyNotFoundError, check_policy_name, checked_policy
+from caravan_manager.quotas.policies import (
+    PolicyNotFoundError,
+    check_known_policy,
+    check_policy_name,
+    checked_policy,
+)
 from caravan_manager.quotas.presets import Budget, Offer, Preset, Room, known_slots, total
 from caravan_manager.sessions.repository import Holding, list_holdings
 
@@ -31,15 +36,15 @@ class QuotasService:
 
     async def keypair_policies(self, principal: Principal, name: str | None = None) -> list[KeypairPolicy]:
         """Return keypairs' policies by name: all for administrators, for others only that of their own keypair."""
+        own = None if principal.is_admin else principal.resource_policy
         async with self._begin() as tx:
-            found = await repository.list_keypair_policies(tx, name)
-        return [policy for policy in found if principal.is_admin or policy.name == principal.resource_policy]
+            return await repository.list_keypair_policies(tx, name, own)
 
     async def user_policies(self, principal: Principal, name: str | None = None) -> list[UserPolicy]:
         """Return users' policies by name: all for administrators, for others only their own."""
+        own = None if principal.is_admin else principal.user_resource_policy
         async with self._begin() as tx:
-            found = await repository.list_user_policies(tx, name)
-        return [policy for policy in found if principal.is_admin or policy.name == principal.user_resource_policy]
+            return await repository.list_user_policies(tx, name, own)
 
     async def project_policies(self, principal: Principal, name: str | None = None) -> list[ProjectPolicy]:
         """Return projects' policies by name: all for administrators, for others those of their projects."""
@@ -67,6 +72,7 @@ class QuotasService:
     ) -> None:
         """Change what is given of a policy; it holds at once, for all who have it. Only for superadmins."""
         principal.must_be_superadmin()
+        check_known_policy(name)
         values = checked_policy(kind, given)
         async with self._begin() as tx:
             if not await repository.change_policy(tx, kind, name, values):
@@ -76,6 +82,7 @@ class QuotasService:
     async def delete_policy(self, principal: Principal, kind: PolicyKind, name: str) -> None:
         """Delete a policy. Only for superadmins. Raises ConflictError while somebody has it."""
         principal.must_be_superadmin()
+        check_known_policy(name)
         try:
             async with self._begin() as tx:
                 if not await repository.delete_policy(tx, kind, name):

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from tests.integration.manager.graphql.made import DONE, Door, mutate
 
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import audit_log
+from caravan_manager.db.tables import audit_log, keypair_resource_policies, user_resource_policies
 from caravan_manager.people.model import Principal
 
 OWN = {
@@ -87,6 +87,28 @@ async def test_others_see_their_own_policy_and_write_none(
             answer = await mutate(door, caller, document, name="p1", **inputs)
             assert answer["msg"] == f"no permission to execute {act}_{kind}_resource_policy"
     assert await policy(door, admin, kind, "p1") == {"name": "p1"} | given(kind)
+
+
+async def test_the_own_policy_is_seen_however_many_there_are(door: Door, user: Principal, begin: Begin) -> None:
+    async with begin() as tx:
+        for of in (user_resource_policies, keypair_resource_policies):
+            await tx.execute(of.insert(), [{"name": f"a{number}"} for number in range(1000)])
+    assert await names(door, user, "user") == ["default"]
+    assert await names(door, user, "keypair") == ["default"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_names_that_no_policy_has_are_refused(door: Door, admin: Principal, kind: str) -> None:
+    name = "p" * 257
+    for document, inputs in ((create(kind), {"input": {}}), (modify(kind), {"input": {}}), (delete(kind), {})):
+        answer = await mutate(door, admin, document, name=name, **inputs)
+        assert (answer["ok"], "cannot be the name of a policy" in answer["msg"]) == (False, True), answer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_longest_name_of_a_policy_can_be_kept(door: Door, admin: Principal, kind: str) -> None:
+    for document, inputs in ((create(kind), {"input": {}}), (modify(kind), {"input": {}}), (delete(kind), {})):
+        assert (await mutate(door, admin, document, name="p" * 256, **inputs))["ok"]
 
 
 async def test_a_user_asks_for_the_policy_without_its_name(door: Door, user: Principal) -> None:

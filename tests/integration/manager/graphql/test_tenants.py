@@ -9,7 +9,14 @@ from sqlalchemy import select
 from tests.integration.manager.graphql.made import DONE, Door, add_person, mutate
 
 from caravan_manager.db.engine import Begin
-from caravan_manager.db.tables import audit_log, keypair_resource_policies, projects
+from caravan_manager.db.tables import (
+    audit_log,
+    domains,
+    keypair_resource_policies,
+    keypairs,
+    project_resource_policies,
+    projects,
+)
 from caravan_manager.people.model import Principal, UserRole
 
 FIELDS = "name description is_active total_resource_slots allowed_vfolder_hosts integration_id"
@@ -145,6 +152,78 @@ async def test_what_is_not_there_is_refused(door: Door, admin: Principal, user: 
     assert "no such project resource policy" in answer["msg"]
 
 
+async def test_names_that_nothing_can_have_are_refused(door: Door, admin: Principal) -> None:
+    name = "x" * 65
+    for document, which in ((DOMAIN, {"name": name}), (KEYPAIR, {"access_key": name})):
+        answer = await mutate(door, admin, document, **which, input={"is_active": True})
+        assert (answer["ok"], "cannot be" in answer["msg"]) == (False, True), answer
+
+
+async def test_a_form_sends_back_what_there_is(
+    door: Door, admin: Principal, boss: Principal, user: Principal, begin: Begin, seed: Any
+) -> None:
+    """Forms send all that they show, changed or not, and what they have nothing for."""
+    async with begin() as tx:
+        await tx.execute(domains.update().values(allowed_docker_registries=["registry.example"]))
+    for registries in (["registry.example"], [], None):
+        same = {"name": "default", "allowed_docker_registries": registries, "description": "ours"}
+        answer = await mutate(door, admin, DOMAIN, name="default", input=same)
+        assert (answer["msg"], answer["domain"]["description"]) == ("success", "ours")
+    of = await project(door, admin, seed.project)
+    for caller in (admin, boss):
+        same = {field: of[field] for field in ("resource_policy", "allowed_vfolder_hosts", "integration_id")}
+        same |= {"name": "default", "domain_name": "default", "user_update_mode": "", "user_uuids": []}
+        answer = await mutate(door, caller, PROJECT, gid=str(seed.project), input=same | {"description": "ours"})
+        assert (answer["msg"], answer["group"]) == ("success", of | {"description": "ours"})
+    kept = await keypair(door, admin, user.access_key)
+    assert await mutate(door, admin, KEYPAIR, access_key=user.access_key, input=kept) == DONE
+
+
+async def test_a_project_keeps_a_name_that_nobody_could_give_it(
+    door: Door, boss: Principal, begin: Begin, seed: Any
+) -> None:
+    async with begin() as tx:
+        await tx.execute(projects.update().values(name="an old one"))
+    assert (await mutate(door, boss, PROJECT, gid=str(seed.project), input={"name": "an old one"}))["ok"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"allowed_vfolder_hosts": '{"local:volume1": ["create-vfolder"]}'}, {"resource_policy": "large"}]
+)
+async def test_storage_and_policies_of_projects_are_the_superadmins_to_give(
+    door: Door, admin: Principal, boss: Principal, begin: Begin, seed: Any, given: dict[str, str]
+) -> None:
+    async with begin() as tx:
+        await tx.execute(project_resource_policies.insert().values(name="large"))
+    (field,), before = given, await project(door, admin, seed.project)
+    answer = await mutate(door, boss, PROJECT, gid=str(seed.project), input=given | {"description": "mine"})
+    assert answer == {"ok": False, "msg": f"{field}: only superadmins change it", "group": None}
+    assert await project(door, admin, seed.project) == before
+    assert (await mutate(door, admin, PROJECT, gid=str(seed.project), input=given))["ok"]
+    assert await project(door, boss, seed.project) == before | given
+
+
+async def test_a_keypair_makes_nobody_an_administrator(
+    door: Door, admin: Principal, boss: Principal, user: Principal, begin: Begin
+) -> None:
+    answer = await mutate(door, admin, KEYPAIR, access_key=user.access_key, input={"is_admin": True, "rate_limit": 7})
+    message = f"is_admin: a keypair has the rights of its user, and the role of {user.email} is user"
+    assert answer == {"ok": False, "msg": message}
+    assert (await keypair(door, admin, user.access_key))["rate_limit"] != 7
+    for caller in (boss, admin):
+        which = {"access_key": caller.access_key}
+        assert await mutate(door, admin, KEYPAIR, **which, input={"is_admin": True}) == DONE, "as the role says"
+        assert (await keypair(door, admin, caller.access_key))["is_admin"]
+        answer = await mutate(door, admin, KEYPAIR, **which, input={"is_admin": False})
+        assert answer["msg"].endswith(f"the role of {caller.email} is {caller.role.value}")
+    async with begin() as tx:
+        await tx.execute(keypairs.update().where(keypairs.c.access_key == user.access_key).values(is_admin=True))
+    which = {"access_key": user.access_key}
+    for is_admin in (True, False):
+        assert await mutate(door, admin, KEYPAIR, **which, input={"is_admin": is_admin}) == DONE, "what there is"
+    assert not (await mutate(door, admin, KEYPAIR, **which, input={"is_admin": True}))["ok"]
+
+
 async def test_two_projects_of_a_domain_have_two_names(door: Door, admin: Principal, begin: Begin, seed: Any) -> None:
     async with begin() as tx:
         made = {"id": uuid4(), "name": "second", "domain_name": "default", "resource_policy": "default"}
@@ -194,6 +273,7 @@ async def test_values_that_cannot_be_are_refused_and_nothing_is_written(
         (DOMAIN, {"allowed_docker_registries": ["x"]}, "allowed_docker_registries: which images"),
         (PROJECT, {"domain_name": "elsewhere"}, "domain_name: a project stays in its domain"),
         (PROJECT, {"user_update_mode": "add", "user_uuids": []}, "user_update_mode: who belongs to a project"),
+        (PROJECT, {"user_uuids": ["u"]}, "user_uuids: who belongs to a project"),
         (PROJECT, {"container_registry": '{"registry": "r"}'}, "container_registry: a project has no registry"),
         (PROJECT, {"name": "no name"}, "name: 'no name' has other characters"),
         (PROJECT, {"name": "x" * 65}, "name is a text of at most 64 characters"),
