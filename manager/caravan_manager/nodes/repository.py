@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, case, func, or_, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
 from caravan_common.slots import ResourceSlots
 from caravan_common.states import NodeStatus
@@ -41,8 +41,6 @@ FIELDS: Fields = {
     "version": text(nodes.c.version),
 }
 """What lists of nodes can be filtered and ordered by."""
-MOST_OPEN = 10_000
-"""So many openings of scaling groups to projects are looked at for a list of projects."""
 _OPEN: dict[GuestKind, tuple[Table, str]] = {
     GuestKind.DOMAIN: (scaling_groups_of_domains, "domain_name"),
     GuestKind.PROJECT: (scaling_groups_of_projects, "project_id"),
@@ -200,16 +198,26 @@ async def list_models(tx: Transaction) -> frozenset[str]:
     return frozenset((await tx.scalars(names)).all())
 
 
-async def list_fewest_shares(tx: Transaction) -> dict[str, dict[str, int]]:
-    """Return of each scaling group and slot how many shares the coarsest device has, of nodes that are away too."""
+async def list_divisions(tx: Transaction) -> dict[str, dict[str, frozenset[int]]]:
+    """Return of each scaling group and slot into how many shares devices are divided, those of absent nodes too."""
     devices = select(nodes.c.scaling_group, func.jsonb_array_elements(nodes.c.devices, type_=JSONB).label("device"))
     each = devices.subquery()
-    slot, shares = each.c.device["slot"].astext, func.min(each.c.device["shares"].as_integer())
+    slot, shares = each.c.device["slot"].astext, func.array_agg(each.c.device["shares"].as_integer().distinct())
     wanted = select(each.c.scaling_group, slot.label("slot"), shares.label("shares"))
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, frozenset[int]]] = {}
     for row in await tx.execute(wanted.group_by(each.c.scaling_group, slot).order_by(each.c.scaling_group, slot)):
-        found.setdefault(row.scaling_group, {})[row.slot] = row.shares
+        found.setdefault(row.scaling_group, {})[row.slot] = frozenset(row.shares)
     return found
+
+
+async def list_mounted(tx: Transaction, groups: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the volumes that nodes of scaling groups mount which take sessions now, each with the group; by name."""
+    volume = func.unnest(nodes.c.volumes).label("volume")
+    wanted = select(volume, nodes.c.scaling_group).distinct().order_by(volume, nodes.c.scaling_group)
+    there = wanted.where(
+        nodes.c.scaling_group.in_(groups), nodes.c.status == NodeStatus.ALIVE.value, nodes.c.schedulable
+    )
+    return [(row.volume, row.scaling_group) for row in await tx.execute(there)]
 
 
 async def list_scaling_groups(
@@ -246,11 +254,9 @@ def _open_to_any(guests: Sequence[Guest]) -> list[ColumnElement[bool]]:
 async def list_open_to_projects(tx: Transaction, projects: Sequence[UUID]) -> dict[UUID, list[str]]:
     """Return by name the scaling groups that are open to each of some projects, with one query."""
     of = scaling_groups_of_projects
-    wanted = select(of).where(of.c.project_id.in_(projects)).order_by(of.c.scaling_group).limit(MOST_OPEN)
-    found: dict[UUID, list[str]] = {}
-    for row in await tx.execute(wanted):
-        found.setdefault(row.project_id, []).append(row.scaling_group)
-    return found
+    names = func.array_agg(aggregate_order_by(of.c.scaling_group, of.c.scaling_group)).label("names")
+    wanted = select(of.c.project_id, names).where(of.c.project_id.in_(projects)).group_by(of.c.project_id)
+    return {row.project_id: row.names for row in await tx.execute(wanted)}
 
 
 async def add_scaling_group(tx: Transaction, name: str, values: Values) -> None:

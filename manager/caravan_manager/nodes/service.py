@@ -1,7 +1,7 @@
 """What people ask of nodes and scaling groups, and what agents report."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,13 +9,14 @@ import structlog
 
 from caravan_common.errors import ForbiddenError
 from caravan_common.slots import ResourceSlots
-from caravan_common.states import NodeStatus, SessionType
+from caravan_common.states import SessionType
 from caravan_common.wire.events import NodeHeartbeat, NodeStopped
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.db.engine import Begin, Transaction
 from caravan_manager.nodes import repository
+from caravan_manager.nodes.groups import check_guest
 from caravan_manager.nodes.model import Guest, Node, NodeNotFoundError, ScalingGroup, Statistics, usable
-from caravan_manager.nodes.slots import coarsest
+from caravan_manager.nodes.slots import Divisions, together
 from caravan_manager.people.model import Principal, ProjectNotFoundError
 from caravan_manager.people.repository import list_projects
 from caravan_manager.sessions.repository import occupied_by_node
@@ -51,15 +52,15 @@ class NodesService:
         async with self._begin() as tx:
             return await repository.list_slots(tx)
 
-    async def fewest_shares(self) -> dict[str, dict[str, int]]:
-        """Return of each scaling group, and of each slot that its devices give, the shares of the coarsest device."""
+    async def divisions_by_group(self) -> Mapping[str, Divisions]:
+        """Return of each scaling group, and of each slot, into how many shares its devices are divided."""
         async with self._begin() as tx:
-            return await repository.list_fewest_shares(tx)
+            return await repository.list_divisions(tx)
 
-    async def coarsest(self, scaling_group: str | None) -> dict[str, int]:
-        """Return the shares of the coarsest device of each slot, in one scaling group or in all."""
-        found = await self.fewest_shares()
-        return coarsest(found.values() if scaling_group is None else [found.get(scaling_group, {})])
+    async def divisions(self, scaling_group: str | None) -> Divisions:
+        """Return of each slot into how many shares devices are divided, in one scaling group or in all."""
+        found = await self.divisions_by_group()
+        return together(found.values() if scaling_group is None else [found.get(scaling_group, {})])
 
     async def nodes(
         self,
@@ -109,21 +110,23 @@ class NodesService:
                 tx, name=name, open_to=guests, is_active=is_active, only_public=not principal.is_admin
             )
 
-    async def groups_for_uploads(self, principal: Principal) -> dict[str, list[str]]:
-        """Return of each volume the caller's scaling groups that take system sessions and have a node that mounts it.
+    async def groups_for_uploads(self, principal: Principal, project: UUID | str | None) -> dict[str, list[str]]:
+        """Return of each volume the scaling groups that take system sessions and have a node that mounts it.
 
-        WebUI asks the first of them for the session into which files are sent with SFTP.
+        Those that the caller may use in a project, by its ID or name, or in any. WebUI asks the first of them for the
+        session into which files are sent with SFTP.
         """
         async with self._begin() as tx:
-            guests = usable(principal.domain_name, await _projects(tx, principal), principal.access_key)
+            projects = await _projects(tx, principal, project)
+            if project is not None and not projects:
+                return {}
+            guests = usable(principal.domain_name, projects, principal.access_key)
             found = await repository.list_scaling_groups(tx, open_to=guests, is_active=True)
             names = [group.name for group in found if group.takes(SessionType.SYSTEM)]
-            alive = await repository.list_nodes(tx, status=NodeStatus.ALIVE.value) if names else []
-        mounted = {(node.scaling_group, volume) for node in alive if node.schedulable for volume in node.volumes}
+            mounted = await repository.list_mounted(tx, names) if names else []
         of_volume: defaultdict[str, list[str]] = defaultdict(list)
-        for group, volume in sorted(mounted):
-            if group in names:
-                of_volume[volume].append(group)
+        for volume, group in mounted:
+            of_volume[volume].append(group)
         return dict(of_volume)
 
     async def usable_scaling_groups(self, principal: Principal, project: UUID | str) -> list[ScalingGroup]:
@@ -145,6 +148,7 @@ class NodesService:
     ) -> list[ScalingGroup]:
         """Return the scaling groups that are open to a guest as such. Only for superadmins."""
         principal.must_be_superadmin()
+        check_guest(guest)
         async with self._begin() as tx:
             return await repository.list_scaling_groups(tx, open_to=[guest], is_active=is_active)
 

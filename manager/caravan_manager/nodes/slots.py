@@ -7,6 +7,8 @@ session gets all together and counts as one, and no kind of accelerator that Car
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from math import gcd
 
 from caravan_common.slots import BYTES_SLOTS
 
@@ -14,6 +16,8 @@ INTRINSIC = ("cpu", "mem")
 """The slots that every node has."""
 PARTS = ".shares"
 """How the names of slots end that are given in parts of a device."""
+Divisions = Mapping[str, frozenset[int]]
+"""Of each slot that devices give, into how many shares each of them is divided: never empty, 1 for a whole device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +64,21 @@ def is_unique(slot: str) -> bool:
     return ":" in slot
 
 
-def quantum(fewest_shares: Mapping[str, int]) -> float | None:
-    """Return the part that every device of slots can be asked for in multiples of, where some are given in parts.
+def quantum(divisions: Divisions) -> float | None:
+    """Return the least part of which every device of slots gives each multiple, where some are given in parts.
 
-    ``fewest_shares`` is of each slot how many shares the coarsest device has: 20 make a quantum of 0.05.
+    20 shares make a quantum of 0.05; 20 and 50 one of 0.1, for a device of 50 shares gives no 0.05.
     """
-    shares = [count for slot, count in fewest_shares.items() if count > 1 or slot.endswith(PARTS)]
-    return 1 / min(shares) if shares else None
+    in_parts = [shares for slot, shares in divisions.items() if max(shares) > 1 or slot.endswith(PARTS)]
+    return 1 / gcd(*chain.from_iterable(in_parts)) if in_parts else None
 
 
-def coarsest(of_groups: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return the fewest shares of each slot over several scaling groups."""
-    found: dict[str, int] = {}
+def together(of_groups: Iterable[Divisions]) -> dict[str, frozenset[int]]:
+    """Return the divisions of the devices of several scaling groups."""
+    found: dict[str, frozenset[int]] = {}
     for group in of_groups:
         for slot, shares in group.items():
-            found[slot] = min(shares, found.get(slot, shares))
+            found[slot] = found.get(slot, frozenset()) | shares
     return found
 
 
@@ -83,10 +87,10 @@ def slot_types(offered: Iterable[str]) -> dict[str, str]:
     return {slot: slot_type(slot) for slot in (*INTRINSIC, *sorted(set(offered) - set(INTRINSIC)))}
 
 
-def slot_details(offered: Iterable[str], fewest_shares: Mapping[str, int]) -> dict[str, dict[str, object]]:
+def slot_details(offered: Iterable[str], divisions: Divisions) -> dict[str, dict[str, object]]:
     """Return how clients show each slot, in the form of Backend.AI 25.5.2; what is given in parts has a quantum."""
     details = {slot: _shown(slot, _DETAILS.get(slot) or _unknown(slot)) for slot in slot_types(offered)}
-    for slot, shares in fewest_shares.items():
+    for slot, shares in divisions.items():
         if slot in details and (size := quantum({slot: shares})) is not None:
             details[slot]["quantum_size"] = size
     return details

@@ -19,6 +19,8 @@ from caravan_manager.api.context import NODES, PEOPLE, PRINCIPAL, SESSIONS, VFOL
 from caravan_manager.api.rest import folders, information, resources
 from caravan_manager.api.rest.information import IDENTITY, ManagerIdentity
 from caravan_manager.db.engine import Begin
+from caravan_manager.db.tables import nodes, project_members, projects
+from caravan_manager.nodes import repository
 from caravan_manager.nodes.model import Guest, GuestKind
 from caravan_manager.nodes.repository import change_scaling_group, open_to, record_heartbeat
 from caravan_manager.nodes.service import NodesService
@@ -373,6 +375,50 @@ async def test_a_host_names_the_groups_that_take_uploads(door: Door, seed: Seed,
         assert answer["volume_info"]["local:volume1"]["sftp_scaling_groups"] == ["sftp"]
 
 
+async def _node(begin: Begin, group: str, **said: object) -> None:
+    told = {"name": f"node-of-{group}", "scaling_group": group, "volumes": ["volume1"]} | said
+    async with begin() as tx:
+        await record_heartbeat(tx, heartbeat(uuid4(), "1").model_copy(update=told))
+        await change_scaling_group(tx, group, {"scheduler_opts": {"allowed_session_types": ["system"]}})
+
+
+async def _groups_for_uploads(door: Door, query: str = "", caller: str = "user") -> list[str]:
+    _, answer = await door.ask("GET", f"/folders/_/hosts{query}", caller=caller)
+    found: list[str] = answer["volume_info"]["local:volume1"]["sftp_scaling_groups"]
+    return found
+
+
+async def test_a_host_names_for_a_project_only_groups_that_sessions_of_it_may_use(
+    door: Door, seed: Seed, begin: Begin
+) -> None:
+    second = uuid4()
+    await _node(begin, "sftp")
+    async with begin() as tx:
+        made = {"id": second, "name": "second", "domain_name": seed.domain, "resource_policy": "default"}
+        await tx.execute(projects.insert().values(**made, allowed_vfolder_hosts={"local:volume1": ["create-vfolder"]}))
+        await tx.execute(project_members.insert().values(project_id=second, user_id=seed.user.user_id))
+        await open_to(tx, Guest(GuestKind.PROJECT, second), ["sftp"])
+    for named in (second, second.hex, "second"):
+        assert await _groups_for_uploads(door, f"?group_id={named}") == ["sftp"]
+    for named in (seed.project, "default"):
+        assert await _groups_for_uploads(door, f"?group_id={named}") == []
+    assert await _groups_for_uploads(door) == ["sftp"], "in one of the projects"
+
+
+async def test_a_host_names_no_group_whose_nodes_take_no_sessions(
+    door: Door, seed: Seed, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = ["a-lost", "closed", "sftp"]
+    for group in groups:
+        await _node(begin, group)
+    async with begin() as tx:
+        await tx.execute(nodes.update().where(nodes.c.scaling_group == "a-lost").values(status="LOST"))
+        await tx.execute(nodes.update().where(nodes.c.scaling_group == "closed").values(schedulable=False))
+        await open_to(tx, Guest(GuestKind.DOMAIN, seed.domain), groups)
+    monkeypatch.delattr(repository, "list_nodes")  # with all their devices and images they are many
+    assert await _groups_for_uploads(door) == ["sftp"]
+
+
 async def test_all_hosts_are_listed_for_superadmins(door: Door) -> None:
     for path in ("/folders/_/all_hosts", "/folders/_/all-hosts"):
         expected = {"default": "local:volume1", "allowed": ["local:volume1"]}
@@ -397,11 +443,11 @@ async def test_anybody_may_read_what_is_public(door: Door) -> None:
 
 async def test_slots_that_are_given_in_parts_have_a_quantum(door: Door, begin: Begin) -> None:
     async with begin() as tx:
-        for group, shares in (("fine", 50), ("coarse", 10)):
+        for group, shares in (("fine", 50), ("coarse", 20)):
             gpu = Device(id="GPU-1", slot="cuda.shares", model="A100", shares=shares)
             said = {"name": group, "scaling_group": group, "slots": {"cuda.shares": "1"}, "devices": [gpu]}
             await record_heartbeat(tx, heartbeat(uuid4()).model_copy(update=said))
-    for query, size in (("", 0.1), ("?sgroup=fine", 0.02), ("?sgroup=coarse", 0.1), ("?sgroup=none", None)):
+    for query, size in (("", 0.1), ("?sgroup=fine", 0.02), ("?sgroup=coarse", 0.05), ("?sgroup=none", None)):
         _, details = await door.ask("GET", f"/config/resource-slots/details{query}", caller=None)
         assert details["cuda.shares"].get("quantum_size") == size
 

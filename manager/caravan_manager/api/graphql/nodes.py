@@ -1,6 +1,6 @@
 """Nodes (the protocol's agents) and scaling groups in GraphQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -25,7 +25,7 @@ from caravan_manager.api.graphql.base import (
 from caravan_manager.db.choice import EVERYTHING, Choice
 from caravan_manager.nodes.live import compute_plugins, hardware_metadata, live_stat
 from caravan_manager.nodes.model import Guest, GuestKind, Node, ScalingGroup, Statistics
-from caravan_manager.nodes.slots import quantum
+from caravan_manager.nodes.slots import Divisions, quantum
 
 queries = ObjectType("Queries")
 mutations = ObjectType("Mutations")
@@ -43,11 +43,11 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class ScalingGroupRow:
-    """A scaling group; the nodes of all groups and the shares of their coarsest devices are loaded once for a list."""
+    """A scaling group; the nodes of all groups and how their devices are divided are loaded once for a list."""
 
     group: ScalingGroup
     nodes: Once[list[NodeRow]]
-    shares: Once[dict[str, dict[str, int]]]
+    divisions: Once[Mapping[str, Divisions]]
 
 
 @queries.field("agent")
@@ -182,8 +182,8 @@ def _group_rows(asked: Asked, found: list[ScalingGroup]) -> list[ScalingGroupRow
     async def load() -> list[NodeRow]:
         return await _rows(asked, None, None)
 
-    nodes, shares = Once(load), Once(asked.nodes.fewest_shares)
-    return [ScalingGroupRow(group, nodes, shares) for group in found]
+    nodes, divisions = Once(load), Once(asked.nodes.divisions_by_group)
+    return [ScalingGroupRow(group, nodes, divisions) for group in found]
 
 
 def _amount(slots: ResourceSlots, name: str) -> float:
@@ -250,7 +250,7 @@ groups = bind("ScalingGroup", SCALING_GROUP)
 @groups.field("accelerator_quantum_size")
 async def accelerator_quantum_size(row: ScalingGroupRow, _: Info) -> float | None:
     """Answer the part in multiples of which the group's accelerators can be asked for; null for whole ones only."""
-    return quantum((await row.shares.get()).get(row.group.name, {}))
+    return quantum((await row.divisions.get()).get(row.group.name, {}))
 
 
 @groups.field("agent_count_by_status")

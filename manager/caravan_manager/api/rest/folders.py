@@ -169,8 +169,10 @@ async def get_folder_id(request: web.Request) -> web.Response:
 async def list_hosts(request: web.Request) -> web.Response:
     """List the storage hosts that the caller may use."""
     parameters = OfGroup.model_validate(await read_parameters(request))
-    hosts = await request.app[VFOLDERS].hosts(request[PRINCIPAL], parameters.group or None)
-    groups = await request.app[NODES].groups_for_uploads(request[PRINCIPAL])
+    wanted = parameters.group or None
+    hosts = await request.app[VFOLDERS].hosts(request[PRINCIPAL], wanted)
+    project = None if wanted is None else folder_id(wanted) or wanted
+    groups = await request.app[NODES].groups_for_uploads(request[PRINCIPAL], project)
     details = {host: _volume(volume, groups.get(volume_of(host), [])) for host, volume in hosts.volumes.items()}
     return json_response({"default": hosts.default, "allowed": list(hosts.volumes), "volume_info": details})
 

@@ -38,7 +38,7 @@ async def get_resource_slot_details(request: web.Request) -> web.Response:
     """Return how people see each slot."""
     service = request.app[NODES]
     wanted = OfScalingGroup.model_validate(await read_parameters(request))
-    return json_response(slot_details(await service.offered_slots(), await service.coarsest(wanted.sgroup)))
+    return json_response(slot_details(await service.offered_slots(), await service.divisions(wanted.sgroup)))
 
 
 @routes.get("/config/vfolder-types")

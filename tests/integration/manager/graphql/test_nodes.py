@@ -124,7 +124,7 @@ async def test_a_scaling_group_tells_the_part_in_multiples_of_which_its_accelera
     assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": None}]}
     gpus = [Device(id=f"GPU-{n}", slot="cuda.shares", model="A100", shares=n) for n in (20, 50)]
     await add_node(begin, 1, devices=[*gpus, Device(id="NPU", slot="atom.device", model="ATOM")])
-    assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": 0.05}]}
+    assert await door.data(user, query) == {"scaling_groups": [{"name": "default", "accelerator_quantum_size": 0.1}]}
 
 
 async def test_scaling_groups_are_those_of_the_callers_domain(

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, true
 from tests.integration.manager.graphql.made import DONE, Door, mutate
 
 from caravan_manager.db.engine import Begin
@@ -171,6 +171,35 @@ async def test_what_is_not_there_is_refused(
             assert answer == {"ok": False, "msg": "name from 1 to 1000 scaling groups"}
 
 
+@pytest.mark.parametrize(("kind", "who"), [("domain", "d" * 65), ("keypair", "A" * 21)])
+async def test_whoever_cannot_be_is_refused(door: Door, admin: Principal, kind: str, who: str) -> None:
+    for document, given in ((opening, {"name": "gpu"}), (openings, {"names": ["gpu"]})):
+        for closes in (False, True):
+            answer = await mutate(door, admin, document(kind, closes=closes), who=who, **given)
+            assert (answer["ok"], "cannot be" in answer["msg"]) == (False, True), answer
+    assert "cannot be" in (await door.error(admin, of_guest(kind), who=who))["message"]
+
+
+async def test_groups_and_nodes_that_cannot_be_are_refused(
+    door: Door, admin: Principal, user: Principal, seed: Any
+) -> None:
+    name = "g" * 65
+    there = {"domain": "default", "user_group": str(seed.project), "keypair": user.access_key}
+    answers = [
+        await mutate(door, admin, document(kind, closes=closes), who=who, **given)
+        for kind, who in there.items()
+        for document, given in ((opening, {"name": name}), (openings, {"names": ["default", name]}))
+        for closes in (False, True)
+    ]
+    node = "mutation($id: String!, $in: ModifyAgentInput!) { modify_agent(id: $id, props: $in) { ok msg } }"
+    answers.append(await mutate(door, admin, node, id=name, **{"in": {"schedulable": True}}))
+    answers.append(await mutate(door, admin, node, id="i-one", **{"in": {"scaling_group": name}}))
+    for act in ("delete_scaling_group(name: $name)", "modify_scaling_group(name: $name, props: {is_active: true})"):
+        answers.append(await mutate(door, admin, f"mutation($name: String!) {{ {act} {{ ok msg }} }}", name=name))
+    for answer in answers:
+        assert (answer["ok"], "cannot be" in answer["msg"]) == (False, True), answer
+
+
 @pytest.mark.usefixtures("spares")
 async def test_nobody_but_a_superadmin_opens_closes_or_asks_to_whom(
     door: Door, user: Principal, domain_admin: Principal, begin: Begin, seed: Any
@@ -221,6 +250,19 @@ async def test_groups_of_many_projects_cost_one_query(
     statements.clear()
     await door.data(admin, OF_PROJECTS)
     assert len(statements) <= 2
+
+
+async def test_of_many_projects_with_many_groups_none_is_left_out(door: Door, admin: Principal, begin: Begin) -> None:
+    async with begin() as tx:
+        await tx.execute(scaling_groups.insert(), [{"name": f"g{number:03}"} for number in range(101)])
+        made = {"domain_name": "default", "resource_policy": "default"}
+        await tx.execute(projects.insert(), [{"id": uuid4(), "name": f"p{n}"} | made for n in range(100)])
+        pairs = select(scaling_groups.c.name, projects.c.id).join_from(scaling_groups, projects, true())
+        chosen = pairs.where(scaling_groups.c.name.like("g%"))
+        await tx.execute(scaling_groups_of_projects.insert().from_select(["scaling_group", "project_id"], chosen))
+    shown = (await door.data(admin, OF_PROJECTS))["groups"]
+    assert [len(project["scaling_groups"]) for project in shown] == [101] * 101
+    assert shown[0]["scaling_groups"] == [f"g{number:03}" for number in range(101)]
 
 
 async def test_what_is_deleted_is_open_to_nobody(door: Door, admin: Principal, begin: Begin, seed: Any) -> None:

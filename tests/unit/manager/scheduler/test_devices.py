@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from tests.unit.manager.scheduler.made import decide, gpus, node, seats, session, slots, started, waits
@@ -127,6 +128,17 @@ def test_a_part_that_no_device_gives_is_told_with_what_they_give(amount: float, 
     assert wait.reasons == (Reason(Obstacle.LARGER_THAN_ANY_NODE, ("a",), limit),)
     said = checks_of(wait).failed[0][1]
     assert said == (f"a (accelerators are given in {limit})" if limit else "a")
+
+
+@pytest.mark.parametrize("amount", [0.02, 0.05, 0.07, 0.1, 0.15, 0.25, 0.33, 0.9, 1.05, 1.5])
+def test_where_devices_are_divided_differently_the_parts_that_are_told_are_those_that_agents_take(
+    amount: float,
+) -> None:
+    nodes = (node("a", 64, 64, *gpus(2, shares=20)), node("b", 64, 64, *gpus(2, shares=50)))
+    taken = any(Decimal(str(amount)) * shares % 1 == 0 for shares in (20, 50))
+    plan = decide(nodes, session(1, share(amount)))
+    assert list(seats(plan)) == [1] * taken
+    assert taken or waits(plan)[1].reasons[0].limit == "multiples of 0.02 or 0.05 cuda.shares"
 
 
 def test_the_parts_are_those_of_the_models_that_will_do_and_of_healthy_devices() -> None:
