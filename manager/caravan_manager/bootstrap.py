@@ -1,13 +1,15 @@
 """The first things in an empty database: default domain, project and policies, the first administrator, the images."""
 
+from typing import Self
 from uuid import uuid4
 
 import structlog
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from sqlalchemy import Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from caravan_common.config import Section
+from caravan_common.errors import InvalidParametersError
 from caravan_common.slots import ResourceSlots
 from caravan_manager.config import BootstrapConfig
 from caravan_manager.db.engine import Database, Transaction, make_engine
@@ -25,7 +27,7 @@ from caravan_manager.db.tables import (
     users,
 )
 from caravan_manager.images import repository as images
-from caravan_manager.images.model import Image, ImageReference, accelerators_in
+from caravan_manager.images.model import Image, ImageReference
 from caravan_manager.people.model import UserRole
 from caravan_manager.people.passwords import hash_password
 from caravan_manager.wiring import make_secret_keys
@@ -70,6 +72,15 @@ class ImageSeed(Section):
     digest: str
     size_bytes: int = 0
     labels: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        """Refuse limits that cannot be read, of which else those would be told who want a session of the image."""
+        try:
+            _image(self).check_limits()
+        except InvalidParametersError as err:
+            raise ValueError(err.message) from err
+        return self
 
 
 class DefaultsSeed(Section):
@@ -172,5 +183,4 @@ def _image(seed: ImageSeed) -> Image:
         status="ALIVE",
         labels=seed.labels,
         aliases=(),
-        accelerators=accelerators_in(seed.labels),
     )

@@ -1,11 +1,13 @@
 """An image as a value: its reference, its labels, and what they demand. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
-from caravan_common.errors import NotFoundError
-from caravan_common.slots import ResourceSlots, parse_bytes
+from caravan_common.errors import InvalidParametersError, NotFoundError
+from caravan_common.slots import ResourceSlots
 
 _MINIMUM = "ai.backend.resource.min."
 _MAXIMUM = "ai.backend.resource.max."
@@ -37,8 +39,6 @@ class Image:
     status: str
     labels: dict[str, str]
     aliases: tuple[str, ...]
-    accelerators: tuple[str, ...]
-    """The kinds that it is made for: ``cuda``, or ``*`` for any. None where it does not say: then any will do, too."""
 
     @property
     def reference(self) -> str:
@@ -47,31 +47,60 @@ class Image:
         return name if self.registry == LOCAL_REGISTRY else f"{self.registry}/{name}"
 
     @property
+    def accelerators(self) -> tuple[str, ...]:
+        """The kinds that its labels name, joined by commas there: ``cuda``, or ``*`` for any.
+
+        None where they do not say: then any will do, too.
+        """
+        return tuple(kind for word in self.labels.get(_ACCELERATORS, "").split(",") if (kind := word.strip()))
+
+    def check_limits(self) -> None:
+        """Raise InvalidParametersError for a label about the least or the most that cannot be read."""
+        for label, slot in (*self._labelled(_MINIMUM), *self._labelled(_MAXIMUM)):
+            self._amount(label, slot)
+
+    @property
     def minimum_slots(self) -> ResourceSlots:
-        """The least that a session of this image must have, from its labels."""
-        return self._labelled(_MINIMUM)
+        """The least that a session of this image must have. Raises InvalidParametersError for an unreadable label."""
+        return ResourceSlots({slot: self._amount(label, slot) for label, slot in self._labelled(_MINIMUM)})
 
     @property
     def maximum_slots(self) -> ResourceSlots:
-        """The most that a session of this image may have, from its labels; what they do not name is free."""
-        return self._labelled(_MAXIMUM)
+        """The most that a session of this image may have; what no label names is free.
+
+        Raises InvalidParametersError for a label that cannot be read.
+        """
+        return ResourceSlots({slot: self._amount(label, slot) for label, slot in self._labelled(_MAXIMUM)})
+
+    @property
+    def shown_limits(self) -> tuple[ResourceSlots, ResourceSlots]:
+        """The least and the most, as far as they can be read, for lists: one bad label spoils no list."""
+        return self._readable(_MINIMUM), self._readable(_MAXIMUM)
 
     def is_made_for(self, kind: str) -> bool:
         """Whether the image can use accelerators of a kind."""
         return not self.accelerators or ANY_ACCELERATOR in self.accelerators or kind in self.accelerators
 
-    def _labelled(self, prefix: str) -> ResourceSlots:
-        amounts: dict[str, object] = {}
-        for label, value in self.labels.items():
+    def _labelled(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield the labels that begin so, each with the slot that it names."""
+        for label in self.labels:
             if label.startswith(prefix):
-                slot = label.removeprefix(prefix)
-                amounts[slot] = parse_bytes(value) if slot == "mem" else value
-        return ResourceSlots.parse(amounts)
+                yield label, label.removeprefix(prefix)
 
+    def _amount(self, label: str, slot: str) -> Decimal:
+        value = self.labels[label]
+        try:
+            return ResourceSlots.parse({slot: value})[slot]
+        except InvalidParametersError as err:
+            message = f"the image {self.reference} has a label that cannot be read: {label}={value!r} ({err.message})"
+            raise InvalidParametersError(message, image=self.reference, label=label) from err
 
-def accelerators_in(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the kinds of accelerators that an image's labels name, joined by commas there."""
-    return tuple(kind for word in labels.get(_ACCELERATORS, "").split(",") if (kind := word.strip()))
+    def _readable(self, prefix: str) -> ResourceSlots:
+        found: dict[str, Decimal] = {}
+        for label, slot in self._labelled(prefix):
+            with suppress(InvalidParametersError):
+                found[slot] = self._amount(label, slot)
+        return ResourceSlots(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ def _image(row: AnyRow) -> Image:
         status=row.status,
         labels=row.labels,
         aliases=tuple(sorted(row.aliases)),
-        accelerators=tuple(row.accelerators),
     )
 
 
@@ -78,7 +77,7 @@ async def upsert(tx: Transaction, image: Image) -> None:
         "is_local": image.is_local,
         "status": image.status,
         "labels": image.labels,
-        "accelerators": list(image.accelerators),
+        "accelerators": list(image.accelerators),  # for managers of the version before
     }
     new = insert(images).values(
         id=image.id,

@@ -18,7 +18,6 @@ from caravan_common.states import SessionStatus
 from caravan_common.wire.devices import Device
 from caravan_manager.db.engine import Begin
 from caravan_manager.db.tables import images, keypair_resource_policies, scaling_groups
-from caravan_manager.images.model import accelerators_in
 from caravan_manager.sessions import survey
 
 INVALID = (400, "invalid-api-params")
@@ -289,10 +288,30 @@ async def test_an_image_takes_the_accelerators_and_the_amounts_that_its_labels_n
     devices = [Device(id="g", slot="cuda.shares", model="A100"), Device(id="n", slot="atom.device", model="ATOM")]
     await world.manager.add_node("d", node=str(uuid4()), url="http://d:6001", devices=devices)
     async with begin() as tx:
-        await tx.execute(update(images).values(labels=labels, accelerators=list(accelerators_in(labels))))
+        await tx.execute(update(images).values(labels=labels))
     status, answer = await world.ask(config={"resources": {"cpu": "1", "mem": "256m"} | resources})
     assert status == (201 if message is None else 400), answer
     assert message is None or message in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("ai.backend.resource.max.mem", ""),
+        ("ai.backend.resource.max.cpu", "Infinity"),
+        ("ai.backend.resource.min.cpu", "NaN"),
+        ("ai.backend.resource.min.CPU", "1"),
+    ],
+)
+async def test_a_label_that_nobody_can_read_is_named(world: World, begin: Begin, label: str, value: str) -> None:
+    async with begin() as tx:
+        await tx.execute(update(images).values(labels={label: value, "ai.backend.resource.min.mem": "64m"}))
+    status, answer = await world.ask(config={"resources": {"cpu": "1", "mem": "256m"}})
+    told = f"the image {world.image} has a label that cannot be read: {label}={value!r}"
+    assert (status, told in answer["msg"]) == (400, True), answer
+    query = "{ images { resource_limits { key min max } } }"
+    _, answer = await world.user.call("POST", "/admin/gql", {"query": query, "variables": {}})
+    assert answer["data"]["images"] == [{"resource_limits": [{"key": "mem", "min": "67108864", "max": None}]}]
 
 
 async def test_the_limits_of_an_image_are_shown(world: World, begin: Begin) -> None:
@@ -303,7 +322,7 @@ async def test_the_limits_of_an_image_are_shown(world: World, begin: Begin) -> N
         "ai.backend.resource.max.cuda.shares": "2",
     }
     async with begin() as tx:
-        await tx.execute(update(images).values(labels=labels, accelerators=list(accelerators_in(labels))))
+        await tx.execute(update(images).values(labels=labels))
     query = "{ images { supported_accelerators resource_limits { key min max } } }"
     _, answer = await world.user.call("POST", "/admin/gql", {"query": query, "variables": {}})
     assert answer["data"]["images"] == [

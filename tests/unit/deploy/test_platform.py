@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from caravan_deploy.layout import REPOSITORY, Layout
 from caravan_deploy.platform.admin import Admin, seed_text, write_admin_file
@@ -30,6 +31,15 @@ def test_the_manager_reads_the_seed_as_it_was_meant() -> None:
     assert raw["images"] == [asdict(IMAGE)]
     assert raw["defaults"] == {"scaling_group": "default", "volume_host": "local:volume1"}
     Seed.model_validate(raw)
+
+
+@pytest.mark.parametrize("label", ["ai.backend.resource.max.mem=", "ai.backend.resource.min.CPU=1"])
+def test_an_image_with_a_limit_that_nobody_can_read_is_not_kept(label: str) -> None:
+    raw = tomllib.loads(seed_text(ADMIN, IMAGE))
+    name, _, value = label.partition("=")
+    raw["images"][0]["labels"][name] = value
+    with pytest.raises(ValidationError, match=rf"the image caravan/python:3\.11 has a label .* read: {name}='{value}'"):
+        Seed.model_validate(raw)
 
 
 def test_the_admin_file_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ Limit = tuple[str, str, str | None]
 
 
 def _limits(image: Image) -> list[Limit]:
-    least, most = image.minimum_slots.to_json(), image.maximum_slots.to_json()
+    least, most = (slots.to_json() for slots in image.shown_limits)
     return [(slot, least.get(slot, "0"), most.get(slot)) for slot in [*least, *sorted(most.keys() - least.keys())]]
 
 
