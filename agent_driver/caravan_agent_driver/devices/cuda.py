@@ -11,22 +11,23 @@ false`; it must be Docker's default runtime).
 A share is a promise between programs of good will: GPUs switch between processes (time slicing), and the memory limit
 is in variables that a limiter, if one is configured, or MPS, goes by. What holds against ill will is a MIG instance.
 Programs that use MPS reach its daemon by the sockets in its pipe folder and by its shared memory: containers get both,
-as from NVIDIA's device plugin for Kubernetes ("MPS Support in the GPU Device Plugin"), so they share one /dev/shm.
+as from NVIDIA's device plugin for Kubernetes ("MPS Support in the GPU Device Plugin"). So those who share a GPU by MPS
+share one /dev/shm, each can read what the others have there, and it must be a file system of its own, with a size.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import structlog
-from pydantic import AfterValidator
+from pydantic import Field, ValidationInfo, field_validator
 
 from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, HostPath, Shares, Statistics, slot_of
 from caravan_agent_driver.devices.nvml import Handle, Nvml, load_nvml
 from caravan_common.config import Section
-from caravan_common.wire.devices import Device
+from caravan_common.wire.devices import SHARED_MEMORY, Device
 
 log = structlog.get_logger()
 
@@ -47,18 +48,10 @@ BY_MOUNTS = Path("/var/run/nvidia-container-devices")
 FAULTS_OF_PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
 """XIDs that a program brings about and the GPU survives (NVIDIA's list "Xid Errors")."""
 MIG_NAME = re.compile(r"\bMIG (?P<profile>\S+)$")
-SHARED_MEMORY = re.compile(r"(/[A-Za-z0-9._-]+)+")
-"""What a folder may be called that goes into the job: as in `Device.shared_memory`."""
 MOST_EVENTS = 64
 MEBIBYTE = 1024**2
 
 Value = TypeVar("Value")
-
-
-def _plain(path: Path) -> Path:
-    if not SHARED_MEMORY.fullmatch(str(path)):
-        raise ValueError("must be an absolute path of letters, digits, '.', '_' and '-'")
-    return path
 
 
 class CudaOptions(Section):
@@ -69,8 +62,8 @@ class CudaOptions(Section):
     runtime: Literal["files", "nvidia"] = "files"
     sharing: Literal["time-slicing", "mps"] = "time-slicing"
     mps_pipe: Path = Path("/tmp/nvidia-mps")  # noqa: S108 - where NVIDIA's daemon listens unless it is told otherwise
-    mps_shm: Annotated[Path, AfterValidator(_plain)] = Path("/dev/shm")  # noqa: S108 - the machine's own
-    """The /dev/shm of MPS's daemon, as the node sees it: another folder where the daemon has one of its own."""
+    mps_shm: str | None = Field(default=None, validate_default=True)
+    """The /dev/shm of MPS's daemon, as the node sees it: ``/run/nvidia-mps/<name>``, a tmpfs of its own with a size."""
     limiter: Path | None = None
     """A library that holds programs to their share, preloaded into those of kernels that have a part of a GPU."""
     libraries: list[Path] = [
@@ -83,6 +76,19 @@ class CudaOptions(Section):
     dev: Path = Path("/dev")
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
+
+    @field_validator("mps_shm")
+    @classmethod
+    def _check_mps_shm(cls, folder: str | None, info: ValidationInfo) -> str | None:
+        wanted = (
+            "/run/nvidia-mps/<name> (letters, digits, '_' and '-'), a tmpfs of its own with a size that MPS's daemon "
+            "has as /dev/shm: every container that shares a GPU by MPS gets it"
+        )
+        if folder is None and info.data.get("sharing") == "mps":
+            raise ValueError(f'sharing = "mps" needs it: {wanted}')
+        if folder is not None and not re.fullmatch(SHARED_MEMORY, folder):
+            raise ValueError(f"it must be {wanted}")
+        return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +161,14 @@ class CudaDevices:
             numa_node=numa,
             healthy=not problem,
             problem=problem,
-            shared_memory=str(self._options.mps_shm)
-            if self._options.sharing == "mps" and self._options.shares > 1
-            else "",
+            shared_memory=self._shared_memory(),
         )
         return [_Found(device, handle, minor)]
+
+    def _shared_memory(self) -> str:
+        """Return what must be /dev/shm of those who have a part of a GPU."""
+        by_mps = self._options.sharing == "mps" and self._options.shares > 1
+        return (self._options.mps_shm or "") if by_mps else ""
 
     def _partitioned(self, nvml: Nvml, handle: Handle) -> bool:
         mode = _supported(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle))

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 VENDOR = "caravan"
 FINEST = 1_000_000
 """Amounts have six digits behind the point, so that a share must be one of them."""
+SHARED_MEMORY = r"/run/nvidia-mps/[A-Za-z0-9_-]+"
+"""The only folders of a node that a heartbeat may name, and that are mounted because it does: directly below one."""
 
 
 class Device(BaseModel):
@@ -31,7 +33,7 @@ class Device(BaseModel):
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
-    shared_memory: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$", max_length=256)
+    shared_memory: str = Field(default="", pattern=rf"^({SHARED_MEMORY})?$", max_length=256)
     """A folder of the node that must be /dev/shm of every container with a part of it; none where it is empty.
 
     It is said here, and not given with the device, because a container with several devices has one /dev/shm.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from caravan_common.ids import job_id, network_name
 from caravan_common.nomad.client import Job
 from caravan_common.slots import parse_bytes
-from caravan_common.wire.devices import nomad_device
+from caravan_common.wire.devices import SHARED_MEMORY, nomad_device
 from caravan_manager.compiler.meeting import wanted_ports
 from caravan_manager.nodes.model import Node
 from caravan_manager.nodes.slots import INTRINSIC
@@ -26,8 +26,7 @@ MHZ_PER_CPU = 1000
 MEBIBYTE = 1024 * 1024
 DEFAULT_SHM_BYTES = 64 * MEBIBYTE
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the container's
-_PLAIN_PATH = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
+_ITS_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the container's
 _PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
 
 
@@ -142,10 +141,13 @@ def _devices(kernel: Kernel, node: Node) -> dict[str, list[dict[str, object]]]:
 
 
 def _shared_memory(kernel: Kernel, node: Node) -> list[str]:
-    """Return the mount of what a device needs as /dev/shm, in place of the session's own; one for all devices."""
+    """Return the mount of what a device needs as /dev/shm, in place of the session's own; one for all devices.
+
+    No other path of the node is mounted than one that is made for it, whatever the node's agent said.
+    """
     found = [node.device(held.slot, held.id) for held in kernel.devices]
-    folders = dict.fromkeys(device.shared_memory for device in found if device is not None and device.shared_memory)
-    return [f"{folder}:{SHARED_MEMORY}" for folder in [*folders][:1] if _PLAIN_PATH.match(folder)]
+    folders = [device.shared_memory for device in found if device is not None and device.shared_memory]
+    return [f"{folder}:{_ITS_SHARED_MEMORY}" for folder in folders[:1] if re.fullmatch(SHARED_MEMORY, folder)]
 
 
 def shm_bytes(resource_opts: Mapping[str, str]) -> int:

@@ -8,16 +8,20 @@ import pynvml
 import pytest
 from pydantic import ValidationError
 from tests.unit.agent_driver.devices.fake_nvml import Event, FakeNvml, Gpu, Instance, NVMLError
+from tests.unit.common.test_wire_devices import OTHER_FOLDERS
 
+from caravan_agent_driver.devices.config import load_devices
 from caravan_agent_driver.devices.cuda import CudaDevices
 from caravan_agent_driver.devices.kind import DeviceFile, Given
 from caravan_agent_driver.devices.nvml import Nvml
+from caravan_common.errors import ConfigurationError
 from caravan_common.slots import ResourceSlots
 
 FIRST = "GPU-11111111-1111-1111-1111-111111111111"
 SECOND = "GPU-22222222-2222-2222-2222-222222222222"
 PART = "MIG-33333333-3333-3333-3333-333333333333"
 GIBIBYTE = 1024**3
+MPS = {"sharing": "mps", "mps_shm": "/run/nvidia-mps/shm"}
 
 
 @pytest.fixture
@@ -154,7 +158,7 @@ def test_nvidia_s_runtime_is_told_by_a_mount(tree: dict[str, Any]) -> None:
 
 
 def test_a_kernel_s_shares_are_limited_by_variables(tree: dict[str, Any]) -> None:
-    options = tree | {"sharing": "mps", "limiter": "/opt/limiter.so"}
+    options = tree | MPS | {"limiter": "/opt/limiter.so"}
     kind = _devices(FakeNvml([Gpu(FIRST, 0), Gpu(SECOND, 1)]), options)
     first, second = kind.list_devices()
     environ = kind.environment([Given(first, Decimal("0.25")), Given(second, Decimal(1))])
@@ -177,11 +181,11 @@ def test_a_kernel_s_shares_are_limited_by_variables(tree: dict[str, Any]) -> Non
 
 def test_programs_that_share_by_mps_reach_its_daemon_by_its_pipes_and_its_shared_memory(tree: dict[str, Any]) -> None:
     gpus = FakeNvml([Gpu(FIRST, 0), Gpu(SECOND, 1)])
-    options = tree | {"sharing": "mps", "mps_pipe": "/run/nvidia/mps/pipe", "mps_shm": "/run/nvidia/mps/shm"}
+    options = tree | MPS | {"mps_pipe": "/run/nvidia/mps/pipe"}
     kind = _devices(gpus, options)
     devices = kind.list_devices()
 
-    assert {device.shared_memory for device in devices} == {"/run/nvidia/mps/shm"}
+    assert {device.shared_memory for device in devices} == {"/run/nvidia-mps/shm"}
     paths = [path for device in devices for path in kind.access(device).paths]
     places = [str(path.container) for path in paths]
     assert len(places) == len(set(places)), "Docker refuses two mounts at one place"
@@ -189,12 +193,24 @@ def test_programs_that_share_by_mps_reach_its_daemon_by_its_pipes_and_its_shared
     given = [Given(device, Decimal("0.5")) for device in devices]
     assert kind.environment(given)["CUDA_MPS_PIPE_DIRECTORY"] in places
 
-    assert {d.shared_memory for d in _devices(gpus, tree | {"sharing": "mps"}).list_devices()} == {"/dev/shm"}
-    for without in ({"sharing": "time-slicing"}, {"sharing": "mps", "shares": 1}):
+    for without in ({"sharing": "time-slicing"}, MPS | {"sharing": "time-slicing"}, MPS | {"shares": 1}):
         assert {d.shared_memory for d in _devices(gpus, tree | without).list_devices()} == {""}
-    for wrong in ("shm", "/dev/shm:rw", "/dev/../${etc}"):
-        with pytest.raises(ValidationError, match="mps_shm"):
-            _devices(gpus, tree | {"mps_shm": wrong})
+
+
+@pytest.mark.parametrize("folder", OTHER_FOLDERS)
+def test_no_other_folder_of_the_node_can_be_the_shared_memory_of_mps(tree: dict[str, Any], folder: str) -> None:
+    for sharing in ("mps", "time-slicing"):
+        with pytest.raises(ValidationError, match=r"mps_shm\n.*must be /run/nvidia-mps/<name>"):
+            _devices(FakeNvml([]), tree | {"sharing": sharing, "mps_shm": folder})
+
+
+def test_who_shares_by_mps_without_a_shared_memory_for_it_is_told_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text('enabled = ["cuda"]\n[kinds.cuda]\nsharing = "mps"\n')
+    with pytest.raises(ConfigurationError, match=r"mps_shm: .*needs it: /run/nvidia-mps/<name>.*a tmpfs of its own"):
+        load_devices(path)
+    path.write_text('enabled = ["cuda"]\n[kinds.cuda]\nsharing = "mps"\nmps_shm = "/run/nvidia-mps/shm"\n')
+    assert set(load_devices(path)) == {"cuda"}
 
 
 def test_whole_gpus_have_no_limits(tree: dict[str, Any]) -> None:

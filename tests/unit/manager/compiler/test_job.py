@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 import pytest
+from tests.unit.common.test_wire_devices import OTHER_FOLDERS
 from tests.unit.manager.sessions_made import LATER, node_made, pending
 
 from caravan_common.nomad.client import Job
@@ -130,10 +131,10 @@ def _volumes(session: Session, node: Node) -> list[str]:
 @pytest.mark.parametrize(
     ("folders", "mounted"),
     [
-        (("/run/nvidia/mps/shm", "/run/nvidia/mps/shm"), ["/run/nvidia/mps/shm:/dev/shm"]),
-        (("", "/dev/shm"), ["/dev/shm:/dev/shm"]),
+        (("/run/nvidia-mps/a", "/run/nvidia-mps/a"), ["/run/nvidia-mps/a:/dev/shm"]),
+        (("", "/run/nvidia-mps/b"), ["/run/nvidia-mps/b:/dev/shm"]),
         (("", ""), []),
-        (("/dev/shm:rw", "relative"), []),
+        *(((folder, ""), []) for folder in OTHER_FOLDERS),
     ],
 )
 def test_a_container_has_one_shared_memory_for_all_its_devices(folders: tuple[str, str], mounted: list[str]) -> None:
