@@ -11,6 +11,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,9 +25,12 @@ LONGEST_SECONDS = 2.0
 """How long all programs of a kind may take: well below what the kind itself may (`inventory.ANSWER_SECONDS`)."""
 MOST_BYTES = 1024 * 1024
 END_SECONDS = 0.5
-"""How long a killed program may take to go; one that a driver holds for ever is left to it."""
+"""How long a killed program may take to go. One that a driver holds is left to it, and not started again before."""
 ELSEWHERE = ("/usr/local/bin", "/usr/bin", "/opt/rocm/bin")
 """Where vendors put their programs, besides PATH: who starts the agent or the plugin may have given it a short one."""
+
+PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH")
+"""What a program gets of the caller's environment, which may hold a token."""
 
 _NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*([^\W\d_]?)")
 _PREFIXES = {"u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "k": 1e3}
@@ -36,11 +40,36 @@ class _SilentError(Exception):
     """The program said nothing that is of use; the message says why."""
 
 
+class _Held:
+    """Programs that were killed and did not go, as a driver holds them. Kinds are asked in threads, each in its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def has(self, program: str) -> bool:
+        """Say whether one is still there."""
+        with self._lock:
+            self._left = [(name, process) for name, process in self._left if process.poll() is None]
+            return any(name == program for name, _ in self._left)
+
+    def keep(self, program: str, process: "subprocess.Popen[bytes]") -> None:
+        """Remember one."""
+        with self._lock:
+            self._left.append((program, process))
+
+
+_HELD = _Held()
+
+
 def ask(command: Sequence[str], until: float) -> str:
     """Return what a program prints to its standard output, or nothing. Blocks; ``until`` is on the steady clock."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), *ELSEWHERE])
     program = shutil.which(command[0], path=places)
     if program is None or time.monotonic() >= until:
+        return ""
+    if _HELD.has(program):
+        log.debug("tool.held", program=program)
         return ""
     try:
         return _run([program, *command[1:]], until).decode(errors="replace")
@@ -55,7 +84,7 @@ def _run(command: Sequence[str], deadline: float) -> bytes:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"LC_ALL": "C"},
+        env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C"},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -69,7 +98,7 @@ def _run(command: Sequence[str], deadline: float) -> bytes:
         return said
     finally:
         process.stdout.close()
-        _end(process)
+        _end(command[0], process)
 
 
 def _read(pipe: IO[bytes], deadline: float) -> bytes:
@@ -86,12 +115,15 @@ def _read(pipe: IO[bytes], deadline: float) -> bytes:
     raise _SilentError("it takes too long")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(program: str, process: "subprocess.Popen[bytes]") -> None:
     """End the program and what it started: its process group is its own."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("tool.does_not_go", program=program, process=process.pid)
+        _HELD.keep(program, process)
 
 
 def number(text: object) -> float | None:

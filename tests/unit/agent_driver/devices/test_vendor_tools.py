@@ -182,7 +182,41 @@ def test_nobody_is_asked_when_the_time_is_over(program: Program, tmp_path: Path)
 def test_signals_of_who_asks_do_not_reach_it(program: Program) -> None:
     program("vendor-smi", "ps -o pgid= -p $$")
     assert int(ask(("vendor-smi",), _soon())) != os.getpgid(0)
-    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+
+
+def test_it_gets_no_more_of_the_environment_than_it_needs(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("vendor-smi", r"tr '\0' '\n' < /proc/$$/environ")
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "secret")
+    monkeypatch.setenv("HOME", "/home/agent")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    path = os.environ["PATH"]
+    assert set(ask(("vendor-smi",), _soon()).split()) == {f"PATH={path}", "HOME=/home/agent", "LC_ALL=C"}
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/vendor/lib")
+    assert "LD_LIBRARY_PATH=/opt/vendor/lib" in ask(("vendor-smi",), _soon()).split()
+
+
+def test_one_that_cannot_be_ended_is_not_started_again_until_it_went(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program("vendor-smi", f"echo $$ >> {tmp_path}/asked; exec sleep 60")
+    program("other-smi", "echo other")
+    monkeypatch.setattr(tools, "END_SECONDS", 0.05)
+    with monkeypatch.context() as driver:
+        driver.setattr(os, "killpg", lambda *_: None)  # as if a driver held it
+        for _ in range(3):
+            assert ask(("vendor-smi",), time.monotonic() + 0.5) == ""
+    (process,) = (tmp_path / "asked").read_text().split()
+    assert _lives(int(process))
+    assert ask(("other-smi",), _soon()) == "other\n"
+
+    os.kill(int(process), signal.SIGKILL)
+    program("vendor-smi", "echo back")
+    for _ in range(100):
+        if said := ask(("vendor-smi",), _soon()):
+            break
+        time.sleep(0.02)
+    assert said == "back\n"
 
 
 @pytest.mark.parametrize(
