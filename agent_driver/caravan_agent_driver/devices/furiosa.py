@@ -6,13 +6,13 @@ memory is that of the data sheets. How they do says `furiosa-smi` (its JSON as p
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
-from pydantic import AliasChoices, BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, FiniteFloat, TypeAdapter
 
 from caravan_agent_driver.devices.kind import Given, Statistics
 from caravan_agent_driver.devices.sysfs import GIBIBYTE, Entry, SysfsDevices, Told
-from caravan_agent_driver.devices.tools import ask, number, watts, whole
+from caravan_agent_driver.devices.tools import Row, ask, json_in, number, rows, watts, whole
 
 
 class _Info(BaseModel):
@@ -32,20 +32,19 @@ class _Dram(BaseModel):
 
 
 class _Memory(BaseModel):
-    dram: _Dram = Field(default=_Dram(), validation_alias=AliasChoices("dram", "DRAM"))
+    dram: _Dram | None = Field(default=None, validation_alias=AliasChoices("dram", "DRAM"))
 
 
 class _Status(BaseModel):
     """An element of what ``furiosa-smi status`` says; RNGD's has the memory in bytes."""
 
     device: str
-    pe_utilizations: list[_Core] = []
-    memory: _Memory = _Memory()
+    pe_utilizations: list[_Core] | None = None
+    memory: _Memory | None = None
 
 
-Row = TypeVar("Row")
-_INFOS: TypeAdapter[list[_Info]] = TypeAdapter(list[_Info])
-_STATUSES: TypeAdapter[list[_Status]] = TypeAdapter(list[_Status])
+_LIST: TypeAdapter[list[object]] = TypeAdapter(list[object])
+_INFO, _STATUS = TypeAdapter(_Info), TypeAdapter(_Status)
 
 
 class FuriosaDevices(SysfsDevices):
@@ -107,16 +106,17 @@ class RngdDevices(FuriosaDevices):
 
 def told_by_furiosa_smi(info: str, status: str) -> dict[str, Told]:
     """Return what furiosa-smi says of each NPU, by its name: a device does what its cores do on average."""
-    infos = {one.dev_name: one for one in _read(_INFOS, info)}
-    statuses = {one.device: one for one in _read(_STATUSES, status)}
+    infos = {one.dev_name: one for one in _read(_INFO, info)}
+    statuses = {one.device: one for one in _read(_STATUS, status)}
     told: dict[str, Told] = {}
     for name in infos.keys() | statuses.keys():
         one, cores = infos.get(name, _Info(dev_name=name)), statuses.get(name, _Status(device=name))
-        percents = [core.percent for core in cores.pe_utilizations]
+        percents = [core.percent for core in cores.pe_utilizations or ()]
+        dram = (cores.memory or _Memory()).dram or _Dram()
         told[name] = Told(
             Statistics(
                 utilization=sum(percents) / len(percents) if percents else None,
-                memory_used=whole(cores.memory.dram.used_size),
+                memory_used=whole(dram.used_size),
                 power=watts(one.power),
                 temperature=number(one.temperature),
             )
@@ -124,8 +124,5 @@ def told_by_furiosa_smi(info: str, status: str) -> dict[str, Told]:
     return told
 
 
-def _read(form: TypeAdapter[list[Row]], text: str) -> list[Row]:
-    try:
-        return form.validate_json(text)
-    except ValidationError:
-        return []
+def _read(form: TypeAdapter[Row], text: str) -> list[Row]:
+    return [row for values in rows(_LIST, [json_in(text, "[")]) for row in rows(form, values)]

@@ -4,13 +4,12 @@ How they do says `hl-smi` (Intel's guide to it, "--query-aip": MiB, watts, per c
 sheet. Scale-out over its own network ports needs /dev/infiniband, which is not given.
 """
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 
 from caravan_agent_driver.devices.kind import Given, Statistics
 from caravan_agent_driver.devices.sysfs import GIBIBYTE, Entry, SysfsDevices, Told
-from caravan_agent_driver.devices.tools import ask, number
+from caravan_agent_driver.devices.tools import ask, number, whole
 
 MEBIBYTE = 1024**2
 COLUMNS = ("bus_id", "utilization.aip", "memory.used", "power.draw", "temperature.aip")
@@ -52,15 +51,14 @@ class Gaudi2Devices(SysfsDevices):
 def told_by_hl_smi(text: str) -> dict[str, Told]:
     """Return what hl-smi says of each card, by its bus address: a line each, with the columns that were asked for."""
     told: dict[str, Told] = {}
-    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+    for row in (line.split(",") for line in text.splitlines()):
         if len(row) != len(COLUMNS):
             continue
         bus, utilization, memory, power, temperature = row
-        used = number(memory)
         told[bus.strip().lower()] = Told(
             Statistics(
                 utilization=number(utilization),
-                memory_used=None if used is None else int(used * MEBIBYTE),
+                memory_used=whole(memory, MEBIBYTE),
                 power=number(power),
                 temperature=number(temperature),
             )

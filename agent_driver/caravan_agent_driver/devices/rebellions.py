@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from caravan_agent_driver.devices.kind import Given, Statistics
 from caravan_agent_driver.devices.sysfs import GIBIBYTE, Entry, SysfsDevices, Told
-from caravan_agent_driver.devices.tools import ask, number, watts, whole
+from caravan_agent_driver.devices.tools import ask, json_in, number, rows, watts, whole
 
 PROBLEMS = {"3": "the driver says that it is faulty", "4": "the driver has given it up"}
 """By `status`; 0, 1 and 2 are ready, busy and starting."""
@@ -31,11 +31,14 @@ class _Npu(BaseModel):
     util: object = None
     temperature: object = None
     card_power: object = None
-    memory: _Memory = _Memory()
+    memory: _Memory | None = None
 
 
 class _Machine(BaseModel):
-    devices: list[_Npu]
+    devices: list[object]
+
+
+_MACHINE, _NPU = TypeAdapter(_Machine), TypeAdapter(_Npu)
 
 
 class RebellionsDevices(SysfsDevices):
@@ -102,16 +105,13 @@ def told_by_rbln_stat(text: str) -> dict[str, Told]:
 
     The power is the card's: several NPUs of one card (ATOM-Max) say the same, so of those nobody knows it.
     """
-    try:
-        npus = _Machine.model_validate_json(text).devices
-    except ValidationError:
-        return {}
+    npus = [npu for machine in rows(_MACHINE, [json_in(text, "{")]) for npu in rows(_NPU, machine.devices)]
     cards = Counter(str(npu.sid).strip() for npu in npus)
     return {
         npu.device: Told(
             Statistics(
                 utilization=number(npu.util),
-                memory_used=whole(npu.memory.used),
+                memory_used=whole((npu.memory or _Memory()).used),
                 power=watts(npu.card_power) if cards[str(npu.sid).strip()] == 1 else None,
                 temperature=number(npu.temperature),
             )

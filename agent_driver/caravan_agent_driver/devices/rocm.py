@@ -6,16 +6,16 @@ AMD's GPUs have no shares here.
 import re
 from collections.abc import Mapping, Sequence
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from caravan_agent_driver.devices.kind import Given, Statistics
 from caravan_agent_driver.devices.sysfs import Entry, SysfsDevices, Told, power, temperature
-from caravan_agent_driver.devices.tools import ask, number, watts, whole
+from caravan_agent_driver.devices.tools import ask, json_in, number, rows, watts, whole
 
 SMI = ("rocm-smi", "--showbus", "--showuse", "--showmeminfo", "vram", "--showpower", "--showtemp", "--json")
 POWER = ("Average Graphics Package Power (W)", "Current Socket Graphics Package Power (W)")
 TEMPERATURE = ("Temperature (Sensor edge) (C)", "Temperature (Sensor junction) (C)")
-_CARDS: TypeAdapter[dict[str, dict[str, object]]] = TypeAdapter(dict[str, dict[str, object]])
+_TABLE: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 AMD = 0x1002
 UNIQUE = "GPU-"
 
@@ -75,11 +75,8 @@ class RocmDevices(SysfsDevices):
 
 
 def told_by_rocm_smi(text: str) -> dict[str, Told]:
-    """Return what rocm-smi says of each card, by its bus address. Warnings may stand before its JSON."""
-    try:
-        cards = _CARDS.validate_json(text[max(0, text.find("{")) :])
-    except ValidationError:
-        return {}
+    """Return what rocm-smi says of each card, by its bus address. Warnings may stand before its JSON, and after it."""
+    cards = [card for cards in rows(_TABLE, [json_in(text, "{")]) for card in rows(_TABLE, cards.values())]
     return {
         bus: Told(
             Statistics(
@@ -91,6 +88,6 @@ def told_by_rocm_smi(text: str) -> dict[str, Told]:
                 ),
             )
         )
-        for card in cards.values()
+        for card in cards
         if (bus := str(card.get("PCI Bus", "")).lower())
     }

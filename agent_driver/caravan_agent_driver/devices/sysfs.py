@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import structlog
+
 from caravan_agent_driver.devices.kind import Access, DeviceFile, Given, Statistics
 from caravan_agent_driver.devices.tools import LONGEST_SECONDS
 from caravan_common.config import Section
 from caravan_common.wire.devices import Device
+
+log = structlog.get_logger()
 
 GIBIBYTE = 1024**3
 ASKED_SECONDS = 10.0
@@ -173,11 +177,18 @@ class SysfsDevices:
         return {name: now.filled(self.told_of(entry).statistics) for name, (entry, now) in known.items()}
 
     def told_of(self, entry: Entry) -> Told:
-        """Return what the vendor's program said of a device lately; it is asked again when that is old."""
+        """Return what the vendor's program said of a device lately; it is asked again when that is old.
+
+        What it prints is not ours: if it cannot be read at all, it has told nothing.
+        """
         now = time.monotonic()
         if now - self._asked >= ASKED_SECONDS:
             self._asked = now  # one that hangs is not asked more often
-            self._told = self.ask_vendor(self._look(), now + LONGEST_SECONDS)
+            try:
+                self._told = self.ask_vendor(self._look(), now + LONGEST_SECONDS)
+            except Exception as err:  # whatever reading it may raise
+                log.warning("tool.unreadable", slot=self.slot, error=str(err))
+                self._told = {}
         return self._told.get(self.key_of(entry), Told())
 
     def has_files(self, entry: Entry) -> bool:

@@ -2,9 +2,10 @@
 
 It is help and no condition: one that is not there, fails, hangs or prints what nobody can read has told nothing. Kinds
 are asked in a thread each and may block, so this does. What is printed is text for people as often as for programs:
-numbers are read where they stand, units and all.
+numbers are read where they stand, units and all, JSON where it begins, and what is wrong costs its own row only.
 """
 
+import json
 import os
 import re
 import selectors
@@ -13,11 +14,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import IO
+from itertools import islice
+from math import inf, isfinite
+from typing import IO, Literal, TypeVar
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 log = structlog.get_logger()
 
@@ -32,8 +36,13 @@ ELSEWHERE = ("/usr/local/bin", "/usr/bin", "/opt/rocm/bin")
 PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH")
 """What a program gets of the caller's environment, which may hold a token."""
 
-_NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*([^\W\d_]?)")
+_NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([^\W\d_]?)")
 _PREFIXES = {"u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "k": 1e3}
+_MOST_DIGITS = 30
+_MOST_TRIES = 16
+"""So many brackets of a text may turn out to begin no JSON."""
+
+Row = TypeVar("Row")
 
 
 class _SilentError(Exception):
@@ -127,18 +136,48 @@ def _end(program: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 def number(text: object) -> float | None:
-    """Return the number that a text begins with: 41.33 for ``41.33°C``; None for ``N/A``."""
-    matched = _NUMBER.match(str(text))
-    return None if matched is None else float(matched[1])
+    """Return the number that a text begins with: 41.33 for ``41.33°C``; None for ``N/A`` and what has no size."""
+    return _times(text, 1.0)
 
 
 def watts(text: object) -> float | None:
     """Return a power: 18.5 for ``18.5 W``, ``18500mW`` and ``18500000uW``."""
     matched = _NUMBER.match(str(text))
-    return None if matched is None else float(matched[1]) * _PREFIXES.get(matched[2], 1.0)
+    return None if matched is None else _times(text, _PREFIXES.get(matched[2], 1.0))
 
 
-def whole(text: object) -> int | None:
-    """Return a whole number, such as a count of bytes."""
-    value = number(text)
+def whole(text: object, unit: int = 1) -> int | None:
+    """Return a whole number of what a text counts in units, such as bytes."""
+    value = _times(text, float(unit))
     return None if value is None else int(value)
+
+
+def _times(text: object, factor: float) -> float | None:
+    matched = _NUMBER.match(str(text))
+    value = inf if matched is None else float(matched[1]) * factor
+    return value if isfinite(value) else None
+
+
+def json_in(text: str, opening: Literal["{", "["]) -> object:
+    """Return the JSON object or list in a text, whatever stands before and after it; None where there is none."""
+    decoder = json.JSONDecoder(parse_int=_integer)
+    for matched in islice(re.finditer(re.escape(opening), text), _MOST_TRIES):
+        try:
+            value: object = decoder.raw_decode(text, matched.start())[0]
+        except (ValueError, RecursionError):
+            continue
+        return value
+    return None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else inf
+
+
+def rows(form: TypeAdapter[Row], values: Iterable[object]) -> list[Row]:
+    """Return those of the values that have the form."""
+    found: list[Row] = []
+    for value in values:
+        with suppress(ValidationError):
+            found.append(form.validate_python(value))
+    return found

@@ -6,20 +6,20 @@ The programs are scripts that a test puts on PATH: they print what the real ones
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from caravan_agent_driver.devices import sysfs, tools
-from caravan_agent_driver.devices.furiosa import RngdDevices, WarboyDevices
-from caravan_agent_driver.devices.gaudi import Gaudi2Devices
+from caravan_agent_driver.devices.furiosa import RngdDevices, WarboyDevices, told_by_furiosa_smi
+from caravan_agent_driver.devices.gaudi import Gaudi2Devices, told_by_hl_smi
 from caravan_agent_driver.devices.graphcore import IpuDevices
 from caravan_agent_driver.devices.hyperaccel import LpuDevices
 from caravan_agent_driver.devices.kind import Statistics
-from caravan_agent_driver.devices.rebellions import AtomMaxDevices, AtomPlusDevices
-from caravan_agent_driver.devices.rocm import RocmDevices
-from caravan_agent_driver.devices.sysfs import SysfsDevices
+from caravan_agent_driver.devices.rebellions import AtomMaxDevices, AtomPlusDevices, told_by_rbln_stat
+from caravan_agent_driver.devices.rocm import RocmDevices, told_by_rocm_smi
+from caravan_agent_driver.devices.sysfs import Entry, SysfsDevices, Told
 from caravan_agent_driver.devices.tools import ask, number, watts, whole
 from caravan_agent_driver.devices.tpu import TpuDevices
 
@@ -230,6 +230,11 @@ def test_one_that_cannot_be_ended_is_not_started_again_until_it_went(
         ("N/A", None),
         (None, None),
         (7, 7.0),
+        (1e22, 1e22),
+        (5e-05, 5e-05),
+        ("9" * 400, None),
+        (float("nan"), None),
+        (float("inf"), None),
     ],
 )
 def test_numbers_are_read_with_their_units(text: object, value: float | None) -> None:
@@ -241,6 +246,7 @@ def test_powers_are_in_watts_and_counts_are_whole() -> None:
         38.4, 38.0, 1.5, pytest.approx(37.257088), 1500.0, 412.0, None,
     ]  # fmt: skip
     assert (whole("1545601024"), whole("x")) == (1545601024, None)
+    assert (whole("9" * 400), whole("9" * 308, 1024), watts("9" * 308 + "kW")) == (None, None, None)
 
 
 # --- what each says -------------------------------------------------------------------------------------------------
@@ -334,11 +340,70 @@ def test_what_gc_info_says_of_another_ipu_is_not_said_of_this_one(program: Progr
     assert kind.list_devices()[0].healthy
 
 
+# --- what is wrong costs its own row only ---------------------------------------------------------------------------
+
+
+def test_one_wrong_line_of_hl_smi_costs_no_other() -> None:
+    others = ("9" * 200_000, f"0000:b5:00.0, 1, {'9' * 400}, 1, 1", "0000:b6:00.0, 1, 2")
+    told = told_by_hl_smi("\n".join([*others, HL_SMI, *others]))
+    assert told["0000:b3:00.0"].statistics == Statistics(87.0, 32 * 1024**3, 412.0, 61.0)
+    assert told["0000:b5:00.0"].statistics == Statistics(1.0, None, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("other", ["null", "7", "{}", '{"device": null}', '{"device": "rbln6", "memory": 7}'])
+def test_one_wrong_npu_of_rbln_stat_costs_no_other(other: str) -> None:
+    text = RBLN_STAT.replace('"devices": [', f'"devices": [{other},')
+    assert told_by_rbln_stat(f"WARNING\n{text}\nbye")["rbln5"].statistics.memory_used == 1545601024
+
+
+def test_what_rbln_stat_does_not_know_costs_nothing_else() -> None:
+    text = '{"devices": [{"device": "rbln5", "util": "4.4", "memory": null}]}'
+    assert told_by_rbln_stat(text)["rbln5"].statistics == Statistics(utilization=4.4)
+
+
+@pytest.mark.parametrize("other", ["null", "7", "{}", '{"device": null, "dev_name": null}'])
+def test_one_wrong_npu_of_furiosa_smi_costs_no_other(other: str) -> None:
+    info, status = (f"[WARN] slow\n[{other},{text[1:]}\nbye" for text in (FURIOSA_INFO, FURIOSA_STATUS))
+    assert told_by_furiosa_smi(info, status)["npu1"].statistics == Statistics(25.0, 1024**3, 38.4, 41.33)
+
+
+def test_what_furiosa_smi_does_not_know_costs_nothing_else() -> None:
+    status = '[{"device": "npu1", "memory": null, "pe_utilizations": [{"pe_utilization": 50.0}]}, {"device": "npu2"}]'
+    assert told_by_furiosa_smi("", status)["npu1"].statistics == Statistics(utilization=50.0)
+    status = '[{"device": "npu1", "memory": {"dram": null}, "pe_utilizations": null}]'
+    assert told_by_furiosa_smi(FURIOSA_INFO, status)["npu1"].statistics == Statistics(power=38.4, temperature=41.33)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "\nWARNING: {done}"), ("WARNING: {low power}\n{\n", ""), ("{" * 9, "}}"), ("", "9" * 9)]
+)
+def test_text_around_the_json_of_rocm_smi_costs_nothing(before: str, after: str) -> None:
+    told = told_by_rocm_smi(before + ROCM_SMI + after)
+    assert told["0000:2f:00.0"].statistics == Statistics(10.0, 283766784, 89.0, 43.0)
+
+
+@pytest.mark.parametrize("other", ["null", "7", '{"PCI Bus": null}', '{"GPU use (%)": ' + "9" * 5000 + "}"])
+def test_one_wrong_card_of_rocm_smi_costs_no_other(other: str) -> None:
+    told = told_by_rocm_smi(ROCM_SMI.replace('{"card1"', f'{{"card0": {other}, "card1"'))
+    assert told["0000:2f:00.0"].statistics == Statistics(10.0, 283766784, 89.0, 43.0)
+
+
+class _UnreadableDevices(IpuDevices):
+    def ask_vendor(self, entries: Sequence[Entry], until: float) -> Mapping[str, Told]:
+        raise OverflowError("too much")
+
+
+def test_a_program_that_cannot_be_read_at_all_makes_no_device_ill(tree: Tree) -> None:
+    assert _only(_UnreadableDevices(_ipu(tree).options.model_dump())) == Statistics()
+
+
 # --- where they say nothing -----------------------------------------------------------------------------------------
 
 PROGRAMS = ("rocm-smi", "hl-smi", "rbln-stat", "rbln-smi", "furiosa-smi", "gc-info")
 RUBBISH = (
     "exit 1",
+    "head -c 300000 /dev/zero | tr '\\0' '['",
+    "head -c 300000 /dev/zero | tr '\\0' '{'",
     "echo '{'",
     "echo '[]'",
     "echo '{\"devices\": 7}'",
