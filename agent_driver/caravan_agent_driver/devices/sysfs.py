@@ -179,7 +179,7 @@ class SysfsDevices:
     def told_of(self, entry: Entry) -> Told:
         """Return what the vendor's program said of a device lately; it is asked again when that is old.
 
-        What it prints is not ours: if it cannot be read at all, it has told nothing.
+        What it prints is not ours: if it cannot be read at all, it has told nothing, and made nobody well.
         """
         now = time.monotonic()
         if now - self._asked >= ASKED_SECONDS:
@@ -188,7 +188,7 @@ class SysfsDevices:
                 self._told = self.ask_vendor(self._look(), now + LONGEST_SECONDS)
             except Exception as err:  # whatever reading it may raise
                 log.warning("tool.unreadable", slot=self.slot, error=str(err))
-                self._told = {}
+                self._told = {key: Told(problem=told.problem) for key, told in self._told.items()}
         return self._told.get(self.key_of(entry), Told())
 
     def has_files(self, entry: Entry) -> bool:
@@ -199,14 +199,18 @@ class SysfsDevices:
     def access(self, device: Device) -> Access:
         """Return the device's files, those that are there, under the names that they have on the node."""
         entry, _ = self._known[device.id]
-        patterns = [*self.common, *(pattern.format(n=entry.number) for pattern in self.patterns_of(entry))]
+        patterns = [*self.common_of(entry), *(pattern.format(n=entry.number) for pattern in self.patterns_of(entry))]
         dev = self.options.dev
         found = [path for pattern in patterns for path in sorted(dev.glob(pattern)) if not path.is_dir()]
         return Access(tuple(DeviceFile(path, Path("/dev") / path.relative_to(dev)) for path in found))
 
     def patterns_of(self, entry: Entry) -> Sequence[str]:
-        """Return the patterns of the device's files."""
+        """Return the patterns of the device's own files."""
         return self.files
+
+    def common_of(self, entry: Entry) -> Sequence[str]:
+        """Return the files that its container needs besides, and that say nothing of the device."""
+        return self.common
 
     def numbers(self, given: Sequence[Given]) -> list[int]:
         """Return the numbers of what a kernel was given."""

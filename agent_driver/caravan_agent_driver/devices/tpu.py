@@ -51,7 +51,11 @@ class TpuDevices(SysfsDevices):
 
     def patterns_of(self, entry: Entry) -> Sequence[str]:
         group = entry.link("iommu_group")
-        return (*self.files, *((f"vfio/{group}", "vfio/vfio") if group else ()))
+        return (*self.files, *((f"vfio/{group}",) if group else ()))
+
+    def common_of(self, entry: Entry) -> Sequence[str]:
+        """Return VFIO's control file, which is there on any machine with VFIO."""
+        return ("vfio/vfio",) if entry.link("iommu_group") else ()
 
     def environment(self, given: Sequence[Given]) -> Mapping[str, str]:
         """Return which chips libtpu takes, and that they are all there is: no other machine, no metadata server."""

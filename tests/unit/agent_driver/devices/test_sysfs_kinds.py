@@ -220,7 +220,19 @@ def test_tpus_by_vfio(machine: Machine, tmp_path: Path) -> None:
     group.mkdir(parents=True)
     (tmp_path / "sys" / chip / "iommu_group").symlink_to(group)
 
-    assert _files(TpuDevices(options)) == ["/dev/vfio/7", "/dev/vfio/vfio"]
+    assert sorted(_files(TpuDevices(options))) == ["/dev/vfio/7", "/dev/vfio/vfio"]
+
+
+def test_a_tpu_whose_vfio_group_is_missing_is_ill_though_vfio_is_there(machine: Machine, tmp_path: Path) -> None:
+    chip = "bus/pci/devices/0000:00:04.0"
+    kind = TpuDevices(machine({f"{chip}/vendor": "0x1ae0", f"{chip}/device": "0x0063"}, ("vfio/vfio", "vfio/8")))
+    group = tmp_path / "sys/kernel/iommu_groups/7"
+    group.mkdir(parents=True)
+    (tmp_path / "sys" / chip / "iommu_group").symlink_to(group)
+
+    assert [device.problem for device in kind.list_devices()] == ["it has no device file: its driver is not there"]
+    machine(dev=("vfio/7",))
+    assert [device.problem for device in kind.list_devices()] == [""]
 
 
 def test_graphcore_ipus(machine: Machine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from caravan_agent_driver.devices import sysfs, tools
+from caravan_agent_driver.devices import graphcore, sysfs, tools
 from caravan_agent_driver.devices.furiosa import RngdDevices, WarboyDevices, told_by_furiosa_smi
 from caravan_agent_driver.devices.gaudi import Gaudi2Devices, told_by_hl_smi
 from caravan_agent_driver.devices.graphcore import IpuDevices
@@ -338,6 +338,93 @@ def test_what_gc_info_says_of_another_ipu_is_not_said_of_this_one(program: Progr
     kind = _ipu(tree)
     assert _only(kind) == Statistics()
     assert kind.list_devices()[0].healthy
+
+
+def _ipus(tree: Tree, count: int) -> IpuDevices:
+    for number_ in range(count):
+        options = tree({f"sys/class/ipu/ipu{number_}/device": f"->0000:3{number_}:00.0", f"dev/ipu{number_}": ""})
+    return IpuDevices(options)
+
+
+def _gc_info(case: str = "", *, board: str = "$3", state: str = "no errors") -> str:
+    """Return a gc-info that knows any IPU, each on a board of its own; ``case`` goes before."""
+    said = GC_INFO.format(state=state).replace("0000:35", "0000:3$3").replace("0063.0063.822391", board)
+    return f"{case}\ncat <<END\n{said}\nEND"
+
+
+def _problems(kind: IpuDevices) -> list[str]:
+    return [device.problem for device in kind.list_devices()]
+
+
+def _one_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysfs, "ASKED_SECONDS", 0.0)
+    monkeypatch.setattr(graphcore, "LEAST_SECONDS", 60.0)
+
+
+def test_a_gc_info_that_hangs_for_one_ipu_speaks_of_the_others(
+    program: Program, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysfs, "LONGEST_SECONDS", 3.0)
+    program("gc-info", _gc_info('[ "$3" = 0 ] && sleep 60', board="$3", state="parity error"))
+    assert _problems(_ipus(tree, 3)) == ["", "gc-info says: parity error", "gc-info says: parity error"]
+
+
+@pytest.mark.parametrize("silent", ["exit 1", "true", "echo '  pci id: 0000:30:00.0'"])
+def test_an_ipu_stays_ill_until_gc_info_says_something_else_of_it(
+    program: Program, tree: Tree, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    monkeypatch.setattr(sysfs, "ASKED_SECONDS", 0.0)
+    kind = _ipus(tree, 1)
+    program("gc-info", _prints(GC_INFO.format(state="parity error").replace("0000:35", "0000:30")))
+    assert _problems(kind) == ["gc-info says: parity error"]
+    program("gc-info", silent)
+    assert _problems(kind) == ["gc-info says: parity error"]
+    assert _only(kind) == Statistics()
+    program("gc-info", _prints(GC_INFO.format(state="no errors").replace("0000:35", "0000:30")))
+    assert _problems(kind) == [""]
+
+
+def test_an_ipu_stays_ill_when_what_gc_info_prints_cannot_be_read_at_all(
+    program: Program, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = _ipu(tree)
+    program("gc-info", _prints(GC_INFO.format(state="parity error")))
+    assert _problems(kind) == ["gc-info says: parity error"]
+    monkeypatch.setattr(sysfs, "ASKED_SECONDS", 0.0)
+    monkeypatch.setattr(IpuDevices, "ask_vendor", _UnreadableDevices.ask_vendor)
+    assert _problems(kind) == ["gc-info says: parity error"]
+    assert _only(kind) == Statistics()
+
+
+def test_ipus_for_which_no_time_was_left_are_asked_next(
+    program: Program, tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kind = _ipus(tree, 4)
+    kind.list_devices()
+    _one_a_round(monkeypatch)
+    program("gc-info", _gc_info(f"echo $3 >> {tmp_path}/asked"))
+    known = [sum(now != Statistics() for now in _round(kind).values()) for _ in range(6)]
+    assert (tmp_path / "asked").read_text().split() == ["0", "1", "2", "3", "0", "1"]
+    assert known == [1, 2, 3, 4, 4, 4], "what was said of one is not forgotten while the others are asked"
+
+
+def _round(kind: IpuDevices) -> dict[str, Statistics]:
+    """Return what is known after gc-info was asked once more."""
+    entries = [entry for entry, _ in kind._known.values()]
+    told = kind.ask_vendor(entries, time.monotonic() + 5)
+    return {name: one.statistics for name, one in told.items()}
+
+
+@pytest.mark.parametrize(("board", "power"), [("one", [None, None]), ("$3", [12.6, 12.6])])
+def test_a_board_s_power_is_an_ipu_s_only_when_all_are_known_to_be_on_others(
+    program: Program, tree: Tree, monkeypatch: pytest.MonkeyPatch, board: str, power: list[float | None]
+) -> None:
+    kind = _ipus(tree, 2)
+    kind.list_devices()
+    _one_a_round(monkeypatch)
+    program("gc-info", _gc_info(board=board))
+    assert [now.power for now in _round(kind).values()] == [None, None]
+    assert [now.power for now in _round(kind).values()] == power
 
 
 # --- what is wrong costs its own row only ---------------------------------------------------------------------------
