@@ -11,7 +11,7 @@ import structlog
 from caravan_agent_driver.devices.config import load_devices
 from caravan_agent_driver.devices.kind import DeviceKind, Statistics
 from caravan_common.errors import CaravanError, ConfigurationError
-from caravan_common.wire.devices import Device
+from caravan_common.wire.devices import Device, DeviceStatistics
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Source:
     async def statistics(self) -> dict[str, Statistics]:
         """Return how the devices do; nothing when the kind fails."""
         try:
-            return {name: _finite(now) for name, now in (await self._ask(self.kind.statistics)).items()}
+            return {name: _possible(now) for name, now in (await self._ask(self.kind.statistics)).items()}
         except Exception as err:  # as above
             log.debug("device_kind.no_statistics", kind=self.name, error=str(err))
             return {}
@@ -70,12 +70,15 @@ class Source:
             return asked.result()
 
 
-def _finite(now: Statistics) -> Statistics:
-    """Return what can be sent: a number that is none is not known."""
-    memory = None if now.memory_used is None else int(now.memory_used)
-    others = (now.utilization, now.power, now.temperature)
-    utilization, power, temperature = (None if v is None or not isfinite(v) else float(v) for v in others)
-    return Statistics(utilization, memory, power, temperature)
+def _possible(now: Statistics) -> Statistics:
+    """Return what can be sent: a number that is none, or that no device can have, is not known."""
+    memory = now.memory_used
+    if isinstance(memory, float) and isfinite(memory):
+        memory = round(memory)
+    told = DeviceStatistics(
+        utilization=now.utilization, memory_used=memory, power=now.power, temperature=now.temperature
+    )
+    return Statistics(told.utilization, told.memory_used, told.power, told.temperature)
 
 
 class Inventory:

@@ -6,7 +6,18 @@ Each physical device is one device group in Nomad, :func:`nomad_device`, with ``
 
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 VENDOR = "caravan"
 FINEST = 1_000_000
@@ -52,8 +63,20 @@ class Device(BaseModel):
         return kind_of(self.slot)
 
 
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "utilization": (0, 1000),
+    "memory_used": (0, 2**60),
+    "power": (0, 1_000_000),
+    "temperature": (-273.15, 1000),
+}
+"""What a reading may be, in its unit; beyond that no device is."""
+
+
 class DeviceStatistics(BaseModel):
-    """How a device does now; None where nobody can tell."""
+    """How a device does now; None, and not sent, where nobody can tell.
+
+    A reading that cannot be is not known: one odd device must not cost its node's heartbeat.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,6 +88,22 @@ class DeviceStatistics(BaseModel):
     """In watts."""
     temperature: FiniteFloat | None = None
     """In degrees Celsius."""
+
+    @field_validator(*_BOUNDS, mode="wrap")
+    @classmethod
+    def _or_unknown(
+        cls, value: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> float | int | None:
+        try:
+            read: float | int | None = check(value)
+        except ValidationError:
+            return None
+        least, most = _BOUNDS[info.field_name or ""]
+        return read if read is not None and least <= read <= most else None
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, dump: SerializerFunctionWrapHandler) -> dict[str, float | int]:
+        return {name: value for name, value in dump(self).items() if value is not None}
 
 
 class DeviceShare(BaseModel):

@@ -14,6 +14,8 @@ INTRINSIC_PLUGINS = ("cpu", "mem")
 MOST_PROBLEMS = 200
 """How many characters of what is wrong are shown."""
 _THOUSANDTHS, _HUNDREDTHS = Decimal("0.001"), Decimal("0.01")
+_DIGITS = 18
+"""Numbers with more before the point are no readings; sums of them would be more than a Decimal has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ def _measured(metric: _Metric, devices: Iterable[Device], statistics: Statistics
         now = told.get(metric.measure)
         if now is None or (metric.unit == "bytes" and not device.memory):
             continue  # clients divide bytes by the capacity
-        yield device.id, Decimal(str(now)), _capacity(metric, device)
+        measured, capacity = Decimal(str(now)), _capacity(metric, device)
+        if all(number.is_finite() and number.adjusted() < _DIGITS for number in (measured, capacity or Decimal(0))):
+            yield device.id, measured, capacity
 
 
 def _capacity(metric: _Metric, device: Device) -> Decimal | None:

@@ -111,7 +111,7 @@ async def record_heartbeat(tx: Transaction, beat: NodeHeartbeat) -> bool:
         "url": beat.url,
         "slots": ResourceSlots.parse(beat.slots).to_json(),
         "devices": [device.model_dump() for device in beat.devices],
-        "statistics": {name: told.model_dump(exclude_none=True) for name, told in beat.statistics.items()},
+        "statistics": {name: told.model_dump() for name, told in beat.statistics.items()},
         "images": beat.images,
         "volumes": beat.volumes,
         "last_heartbeat": func.now(),

@@ -151,6 +151,11 @@ class Odd(FakeDevices):
 async def test_statistics_that_cannot_be_sent_are_not_known() -> None:
     kind = Odd({})
     assert await Source("odd", kind).statistics() == {"odd": Statistics(memory_used=7, temperature=30.0)}
+    kind.told = Statistics(utilization=1e300, memory_used=10**27, power=10**400, temperature=-5)
+    assert await Source("odd", kind).statistics() == {"odd": Statistics(temperature=-5.0)}
+    for memory, known in ((float("inf"), None), (float("nan"), None), (10**400, None), (7.5, 8), (7.0, 7)):
+        kind.told = Statistics(utilization=-1, memory_used=memory, power=7)  # type: ignore[arg-type]
+        assert await Source("odd", kind).statistics() == {"odd": Statistics(memory_used=known, power=7.0)}
     kind.told = {"power": "much"}
     assert await Source("odd", kind).statistics() == {}
 

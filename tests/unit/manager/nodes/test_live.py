@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from tests.unit.manager.sessions_made import node_made
 
 from caravan_manager.nodes.live import compute_plugins, hardware_metadata, live_stat
@@ -45,6 +46,20 @@ def test_a_metric_has_what_is_used_of_how_much() -> None:
         "cuda_temperature": {"current": "55.5", "capacity": None, "pct": "0.00", "unit_hint": "Celsius"},
         "rngd_power": {"current": "40", "capacity": None, "pct": "0.00", "unit_hint": "Watts"},
     }
+
+
+@pytest.mark.parametrize("odd", [10**27, 10**400, 1e300, -1e300, float("inf"), float("nan")])
+def test_a_reading_that_cannot_be_is_not_shown_and_hides_no_other(odd: float) -> None:
+    known = {"GPU-1": {"utilization": odd, "memory_used": odd, "power": odd, "temperature": odd}, "GPU-2": {"power": 7}}
+    stat = live_stat(NODE.devices, known)
+    value = {"current": "7", "capacity": None, "pct": "0.00", "unit_hint": "Watts"}
+    assert stat == {"node": {"cuda_power": value}, "devices": {"cuda_power": {"GPU-2": value}}}
+
+
+def test_a_memory_that_cannot_be_is_not_shown() -> None:
+    devices = (replace(GPUS[0], memory=10**27), GPUS[1])
+    stat = live_stat(devices, {"GPU-1": {"memory_used": 7}, "GPU-2": {"memory_used": GIBIBYTE}})
+    assert list(stat["devices"]["cuda_mem"]) == ["GPU-2"]  # type: ignore[index]
 
 
 def test_where_nothing_is_known_nothing_is_shown() -> None:
