@@ -25,6 +25,10 @@ FINEST = 1_000_000
 SHARED_MEMORY = r"/run/nvidia-mps/[A-Za-z0-9_-]+"
 """The only folders of a node that a heartbeat may name, and that are mounted because it does: directly below one."""
 
+MOST_MEMORY = 2**60
+MOST_NODES = 2**20
+"""What no machine has; numbers without end cannot be stored."""
+
 
 class Device(BaseModel):
     """One physical device (or one hardware partition of it, as a MIG instance) of a node."""
@@ -38,9 +42,9 @@ class Device(BaseModel):
     model: str
     shares: int = Field(default=1, ge=1, le=1000)
     """Into how many equal parts it can be divided; 1 for a device that is given whole or not at all."""
-    memory: int = Field(default=0, ge=0)
+    memory: int = Field(default=0, ge=0, le=MOST_MEMORY)
     """Its own memory in bytes; 0 where it has none."""
-    numa_node: int | None = None
+    numa_node: int | None = Field(default=None, ge=-1, le=MOST_NODES)
     healthy: bool = True
     problem: str = ""
     """Why it is ill, for people."""
@@ -65,7 +69,7 @@ class Device(BaseModel):
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "utilization": (0, 1000),
-    "memory_used": (0, 2**60),
+    "memory_used": (0, MOST_MEMORY),
     "power": (0, 1_000_000),
     "temperature": (-273.15, 1000),
 }

@@ -39,6 +39,12 @@ def test_a_device_s_shared_memory_has_a_place_of_its_own() -> None:
         assert Device(id="GPU-1", slot="cuda.shares", model="A100", shared_memory=folder).shared_memory == folder
 
 
+@pytest.mark.parametrize("odd", [{"memory": 10**27}, {"memory": -1}, {"numa_node": 10**27}])
+def test_a_device_of_a_size_that_cannot_be_stored_is_refused(odd: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(odd))):
+        Device(id="GPU-1", slot="cuda.shares", model="A100", **odd)  # type: ignore[arg-type]
+
+
 def _beat() -> NodeHeartbeat:
     return NodeHeartbeat(
         at=datetime(2026, 1, 1, tzinfo=UTC), node="n", name="n1", scaling_group="default", architecture="x86_64",

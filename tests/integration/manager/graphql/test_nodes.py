@@ -76,6 +76,12 @@ async def test_a_node_shows_how_its_accelerators_do_until_it_is_silent(
     stat = json.loads((await door.data(admin, query))["agent"]["live_stat"])
     assert list(stat["devices"]) == ["cuda_power"]
 
+    absurd = {"GPU-1": {"memory_used": 1e27, "utilization": 1e300, "power": 7.0}}
+    async with begin() as tx:
+        await tx.execute(nodes.update().values(statistics=absurd))  # as an older manager believed it
+    stat = json.loads((await door.data(admin, query))["agent"]["live_stat"])
+    assert list(stat["devices"]) == ["cuda_power"]
+
     async with begin() as tx:
         await tx.execute(nodes.update().values(status="LOST"))
     assert (await door.data(admin, query))["agent"]["live_stat"] == '{"node": {}, "devices": {}}'
