@@ -167,6 +167,27 @@ def test_the_ranks_of_a_gang_on_two_machines_begin_together_and_reach_each_other
     assert eventually(lambda: cluster.machine.containers() == [])
 
 
+def test_two_gangs_on_the_same_machines_at_once_meet_at_ports_of_their_own(
+    cluster: Cluster, user: User, image: str, tmp_path: Path
+) -> None:
+    sql(cluster.stack, "UPDATE keypair_resource_policies SET max_containers_per_session = 3")
+    (tmp_path / "boot.sh").write_text(SUB)
+    scripts = ("--startup-command", f"python3 -c '{MAIN}' && echo met", "--bootstrap-script", str(tmp_path / "boot.sh"))
+    where = ("--assign-agent", f"{cluster.stack.layout.name},{NODE},{NODE}")
+    three = ("--cluster-size", "3", "--cluster-mode", "multi-node", "-r", "cpu=1", "-r", "mem=128m", *where)
+    for name in ("left", "right"):
+        gang = ("--type", "batch", *scripts, "--enqueue-only", *three, "--name", name)
+        user.must("session", "create", *gang, image)
+    for name in ("left", "right"):
+        over = user.until(name, "TERMINATED", "ERROR", "CANCELLED")
+        assert (over["status"], over["result"]) == ("TERMINATED", "SUCCESS"), over
+        log = user.run("session", "logs", name).stdout
+        assert "0 of 3 at main1" in log
+        assert {f"heard {rank}" for rank in ("sub1", "sub2")} <= set(re.findall(r"heard \w+", log))
+        assert "met" in log
+    assert eventually(lambda: cluster.machine.containers() == [])
+
+
 def test_the_other_machine_reaches_what_it_needs_and_nothing_else(cluster: Cluster) -> None:
     layout = cluster.stack.layout
     open_ports = {layout.ports.vault, layout.ports.consul_server, layout.ports.nomad_rpc, layout.ports.agent}
