@@ -125,6 +125,9 @@ class ResourceSlots(Mapping[str, Decimal]):
             self._hash = hash(frozenset(self.floats.items()))  # equal amounts are equal floats, and these hash faster
         return self._hash
 
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Decimal]]]:
+        return ResourceSlots, (self._amounts,)
+
     def __repr__(self) -> str:
         return f"ResourceSlots({self.to_json()})"
 

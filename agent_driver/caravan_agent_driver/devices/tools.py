@@ -54,18 +54,18 @@ class _Held:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._left: list[tuple[Sequence[str], subprocess.Popen[bytes]]] = []
 
-    def has(self, program: str) -> bool:
-        """Say whether one is still there."""
+    def has(self, command: Sequence[str]) -> bool:
+        """Say whether one that was started so is still there."""
         with self._lock:
-            self._left = [(name, process) for name, process in self._left if process.poll() is None]
-            return any(name == program for name, _ in self._left)
+            self._left = [(line, process) for line, process in self._left if process.poll() is None]
+            return any(line == command for line, _ in self._left)
 
-    def keep(self, program: str, process: "subprocess.Popen[bytes]") -> None:
+    def keep(self, command: Sequence[str], process: "subprocess.Popen[bytes]") -> None:
         """Remember one."""
         with self._lock:
-            self._left.append((program, process))
+            self._left.append((command, process))
 
 
 _HELD = _Held()
@@ -77,11 +77,12 @@ def ask(command: Sequence[str], until: float) -> str:
     program = shutil.which(command[0], path=places)
     if program is None or time.monotonic() >= until:
         return ""
-    if _HELD.has(program):
-        log.debug("tool.held", program=program)
+    line = [program, *command[1:]]
+    if _HELD.has(line):
+        log.debug("tool.held", command=line)
         return ""
     try:
-        return _run([program, *command[1:]], until).decode(errors="replace")
+        return _run(line, until).decode(errors="replace")
     except (OSError, _SilentError) as err:
         log.debug("tool.silent", program=program, error=str(err))
         return ""
@@ -107,7 +108,7 @@ def _run(command: Sequence[str], deadline: float) -> bytes:
         return said
     finally:
         process.stdout.close()
-        _end(command[0], process)
+        _end(command, process)
 
 
 def _read(pipe: IO[bytes], deadline: float) -> bytes:
@@ -124,15 +125,15 @@ def _read(pipe: IO[bytes], deadline: float) -> bytes:
     raise _SilentError("it takes too long")
 
 
-def _end(program: str, process: "subprocess.Popen[bytes]") -> None:
+def _end(command: Sequence[str], process: "subprocess.Popen[bytes]") -> None:
     """End the program and what it started: its process group is its own."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
         process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
-        log.warning("tool.does_not_go", program=program, process=process.pid)
-        _HELD.keep(program, process)
+        log.warning("tool.does_not_go", command=command, process=process.pid)
+        _HELD.keep(command, process)
 
 
 def number(text: object) -> float | None:
@@ -159,14 +160,16 @@ def _times(text: object, factor: float) -> float | None:
 
 
 def json_in(text: str, opening: Literal["{", "["]) -> object:
-    """Return the JSON object or list in a text, whatever stands before and after it; None where there is none."""
+    """Return the JSON object or list in a text that has objects or lists in it, whatever stands around it, or None."""
     decoder = json.JSONDecoder(parse_int=_integer)
     for matched in islice(re.finditer(re.escape(opening), text), _MOST_TRIES):
         try:
-            value: object = decoder.raw_decode(text, matched.start())[0]
+            value: dict[str, object] | list[object] = decoder.raw_decode(text, matched.start())[0]
         except (ValueError, RecursionError):
             continue
-        return value
+        parts = value.values() if isinstance(value, dict) else value
+        if any(isinstance(part, dict | list) for part in parts):
+            return value
     return None
 
 

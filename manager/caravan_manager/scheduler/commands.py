@@ -60,7 +60,7 @@ async def _replay(begin: Begin, since: datetime | None, number: int | None) -> b
     for one in numbers:
         async with begin() as tx:
             kept = await repository.get(tx, one)
-        again = replay(kept, find_plugins())
+        again = replay(kept, find_plugins().for_itself(rest_seconds=0))
         differing += again.difference is not None
         click.echo(_line(one, kept, again.seconds) + f"  {'the same' if again.difference is None else 'OTHERS'}")
         if again.difference is not None and differing == 1:
@@ -118,7 +118,7 @@ def simulate_command(
     plot: Path | None,
 ) -> None:
     """Run a trace under policies, by the real planner, and print waits, utilisation and fairness side by side."""
-    plugins = find_plugins()
+    plugins = find_plugins().for_itself(rest_seconds=0)  # a minute here is months there
     chosen = [load_policy(policy, plugins) for policy in policies]
     trace = read_trace(path, gpu_slot).faster(faster)
     if not trace.arrivals:

@@ -1,7 +1,9 @@
 """Keeps plugins from stopping a pass: what one gets wrong or takes too long for, the default one answers.
 
-Other packages' plugins are asked in threads of their own, so that one that never answers holds up a pass for a second
-and no more. A trouble is part of the plan, so that it is told and a replay shows it.
+Other packages' plugins are asked in threads of their own, so that one that never answers holds up one pass for a second
+and no more; while it is busy it is not asked again. One that computes for ever in Python takes its part of the
+processor until the process ends: nothing can stop a thread. A trouble is part of the plan, so that it is told and a
+replay shows it.
 """
 
 import time
@@ -10,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -22,17 +24,19 @@ from caravan_manager.scheduler.snapshot import Trouble
 from caravan_manager.sessions.queue import PendingSession
 
 PLUGIN_SECONDS = 1.0
-"""How long a plugin may take in a pass over one scaling group."""
+"""How long a plugin may take in a pass, over all scaling groups."""
 REST_SECONDS = 60.0
 """How long one that took longer is not asked."""
 Report = Callable[[Trouble], object]
 Answer = TypeVar("Answer")
 _Question = Callable[[], object]
+_Key = tuple[str, str]
+"""What a plugin is, a scheduler or a selector, and its name."""
 
 
 def is_own(plugin: object) -> bool:
     """Say whether a plugin is one of Caravan's: a busy machine must not make these hand over."""
-    return getattr(plugin, "__module__", "").startswith("caravan_manager.")
+    return str(getattr(plugin, "__module__", "")).startswith("caravan_manager.")
 
 
 class PluginSlowError(Exception):
@@ -41,32 +45,59 @@ class PluginSlowError(Exception):
 
 @dataclass(slots=True)
 class Resting:
-    """Which plugins took too long, and until when they are not asked. Belongs to a process."""
+    """Which plugins took too long: they are not asked for some ``seconds``, nor while they are still busy with it."""
 
-    until: dict[str, float] = field(default_factory=dict[str, float])
+    seconds: float = REST_SECONDS
+    until: dict[_Key, tuple[float, Thread]] = field(default_factory=dict[_Key, tuple[float, Thread]])
 
-    def must_not_rest(self, name: str) -> None:
+    def must_not_rest(self, key: _Key) -> None:
         """Raise PluginSlowError for a plugin that took too long."""
-        if time.monotonic() < self.until.get(name, 0.0):
-            raise PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s less than {REST_SECONDS:.0f} s ago")
+        if (known := self.until.get(key)) is None:
+            return
+        until, thread = known
+        if thread.is_alive():
+            raise PluginSlowError("it has not answered yet what it was asked before")
+        if time.monotonic() < until:
+            raise PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s less than {self.seconds:.0f} s ago")
 
-    def rest(self, name: str) -> None:
-        """Do not ask a plugin for a while."""
-        self.until[name] = time.monotonic() + REST_SECONDS
+    def rest(self, key: _Key, thread: Thread) -> None:
+        """Do not ask a plugin for a while; the thread is the one that it was asked in."""
+        self.until[key] = (time.monotonic() + self.seconds, thread)
+
+
+class Asker(Protocol):
+    """Asks a plugin."""
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Return the answer, or raise what the plugin raises. Raises PluginSlowError."""
+        ...
+
+
+class Askers:
+    """Those of one pass, one for each plugin."""
+
+    def __init__(self, resting: Resting) -> None:
+        self._resting = resting
+        self._of: dict[_Key, Asker] = {}
+
+    def of(self, kind: str, name: str, plugin: object) -> Asker:
+        """Return the one for a plugin: Caravan's own are asked as any function."""
+        key = (kind, name)
+        if (known := self._of.get(key)) is None:
+            known = self._of[key] = _Plain() if is_own(plugin) else _InThread(key, self._resting)
+        return known
 
 
 class _Plain:
-    """One of Caravan's plugins, which is asked as any function."""
-
     def ask(self, question: Callable[[], Answer]) -> Answer:
         return question()
 
 
-class _Asked:
-    """One plugin in one pass over a scaling group, in a thread that is left to itself when it does not answer."""
+class _InThread:
+    """Asks in a thread that is left to itself when the plugin does not answer."""
 
-    def __init__(self, name: str, resting: Resting) -> None:
-        self._name = name
+    def __init__(self, key: _Key, resting: Resting) -> None:
+        self._key = key
         self._resting = resting
         self._left = PLUGIN_SECONDS
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
@@ -74,32 +105,35 @@ class _Asked:
         self._thread: Thread | None = None
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
-        """Return the answer, or raise what the plugin raises. Raises PluginSlowError."""
-        self._begin()
+        thread = self._thread or self._begin()
+        if self._left <= 0:
+            raise self._too_slow(thread)
         began = time.monotonic()
         self._questions.put(question)
         try:
             answer, error = self._answers.get(timeout=self._left)
         except Empty:
-            raise self._too_slow() from None
+            self._left = 0.0
+            raise self._too_slow(thread) from None
         self._left -= time.monotonic() - began
         if self._left <= 0:
-            raise self._too_slow()
+            raise self._too_slow(thread)
         if error is not None:
             raise error
         return cast("Answer", answer)
 
-    def _too_slow(self) -> PluginSlowError:
-        self._resting.rest(self._name)
-        return PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s, and is not asked for {REST_SECONDS:.0f} s")
+    def _too_slow(self, thread: Thread) -> PluginSlowError:
+        self._questions.put(None)  # the thread ends with what it is busy with
+        self._resting.rest(self._key, thread)
+        return PluginSlowError(f"it took longer than {PLUGIN_SECONDS} s, and rests for {self._resting.seconds:.0f} s")
 
-    def _begin(self) -> None:
-        if self._thread is None:
-            self._resting.must_not_rest(self._name)
-            arguments = self._questions, self._answers
-            self._thread = Thread(target=_serve, args=arguments, name=f"plugin-{self._name}", daemon=True)
-            self._thread.start()
-            weakref.finalize(self, self._questions.put, None)
+    def _begin(self) -> Thread:
+        self._resting.must_not_rest(self._key)
+        arguments = self._questions, self._answers
+        self._thread = Thread(target=_serve, args=arguments, name=f"plugin-{self._key[1]}", daemon=True)
+        self._thread.start()
+        weakref.finalize(self, self._questions.put, None)
+        return self._thread
 
 
 def _serve(questions: "SimpleQueue[_Question | None]", answers: "SimpleQueue[tuple[object, Exception | None]]") -> None:
@@ -122,13 +156,13 @@ class GuardedSelector:
     """A selector that hands over to the default one for the rest of the pass when it fails."""
 
     def __init__(
-        self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report, resting: Resting
+        self, name: str, make: MakeSelector, default: MakeSelector, room: Room, report: Report, plugin: Asker
     ) -> None:
         self._name = name
         self._default = default
         self._room = room
         self._report = report
-        self._plugin = _Plain() if is_own(make) else _Asked(name, resting)
+        self._plugin = plugin
         self._trusted = False
         self._selector = self._make(make)
 
@@ -174,12 +208,12 @@ class GuardedSelector:
 class GuardedSequencer:
     """A sequencer after which nobody is forgotten: whom it does not name, the default one does."""
 
-    def __init__(self, name: str, sequencer: Sequencer, default: Sequencer, report: Report, resting: Resting) -> None:
+    def __init__(self, name: str, sequencer: Sequencer, default: Sequencer, report: Report, plugin: Asker) -> None:
         self._name = name
         self._sequencer = sequencer
         self._default = default
         self._report = report
-        self._resting = resting
+        self._plugin = plugin
 
     def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
         """Yield each session once."""
@@ -213,5 +247,4 @@ class GuardedSequencer:
                 turns = self._sequencer.turns(pending, usage, options)
             return next(turns) if started is None else turns.send(started)
 
-        plugin = _Plain() if is_own(type(self._sequencer)) else _Asked(self._name, self._resting)
-        return lambda started: plugin.ask(lambda: step(started))
+        return lambda started: self._plugin.ask(lambda: step(started))

@@ -11,6 +11,7 @@ import structlog
 
 from caravan_common.errors import InvalidParametersError
 from caravan_manager.db.engine import Transaction
+from caravan_manager.quotas.model import Tenant
 from caravan_manager.scheduler.options import DEFAULT_HALF_LIFE, half_life
 from caravan_manager.scheduler.plugins import find_plugins
 from caravan_manager.scheduler.sequencers.sequencer import Past, capacity_of, needs_past
@@ -44,11 +45,15 @@ class Account:
     def all_uses(self) -> Iterator[PastUse]:
         """Yield what was read, and what was had since by whom was seen, for as long as he was seen."""
         yield from self.uses
+        had: defaultdict[Tenant, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         for session, until in self.seen.values():
-            seconds = (until - max(session.placed_at, self.read_at)).total_seconds()
-            tenant = session.tenant
+            seconds = max((until - max(session.placed_at, self.read_at)).total_seconds(), 0.0)
+            of_tenant = had[session.tenant]
             for slot, amount in session.slots.floats.items():
-                yield PastUse(tenant.user, tenant.project, tenant.domain, slot, amount * max(seconds, 0.0))
+                of_tenant[slot] += amount * seconds
+        for tenant, slots in had.items():
+            for slot, amount in slots.items():
+                yield PastUse(tenant.user, tenant.project, tenant.domain, slot, amount)
 
 
 class PastReader:

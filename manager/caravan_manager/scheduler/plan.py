@@ -14,7 +14,7 @@ from uuid import UUID
 from caravan_manager.scheduler.accounts import Accounts
 from caravan_manager.scheduler.garbage import no_collection
 from caravan_manager.scheduler.group import GroupPass
-from caravan_manager.scheduler.guard import GuardedSelector, GuardedSequencer
+from caravan_manager.scheduler.guard import Askers, GuardedSelector, GuardedSequencer
 from caravan_manager.scheduler.plugins import DEFAULT_SELECTOR, DEFAULT_SEQUENCER, Plugins
 from caravan_manager.scheduler.selectors.selector import MakeSelector
 from caravan_manager.scheduler.sequencers.sequencer import Past, Sequencer, Turns, Usage, add_up, capacity_of
@@ -90,6 +90,7 @@ class _Pass:
         self.preemptions: list[Preemption] = []
         self._snapshot = snapshot
         self._plugins = plugins
+        self._askers = Askers(plugins.resting)
         self._accounts = Accounts(snapshot.quotas, snapshot.placed, snapshot.nodes)
         self._past = dict(snapshot.past)
         self._nodes: defaultdict[str, list[NodeView]] = defaultdict(list)
@@ -164,15 +165,15 @@ class _Pass:
         make = chosen or default
         if make is default:  # nobody could answer for it
             return make
-        report, resting = self.troubles.append, self._plugins.resting
-        return lambda room: GuardedSelector(group.selector, make, default, room, report, resting)
+        report, plugin = self.troubles.append, self._askers.of("selector", group.selector, make)
+        return lambda room: GuardedSelector(group.selector, make, default, room, report, plugin)
 
     def _sequencer(self, group: GroupView) -> Sequencer:
         chosen, default = self._plugins.sequencers.get(group.sequencer), self._plugins.sequencers[DEFAULT_SEQUENCER]
         if chosen is None:
             self.troubles.append(Trouble(group.sequencer, "there is no such scheduler"))
-        report, resting = self.troubles.append, self._plugins.resting
-        return GuardedSequencer(group.sequencer, chosen or default, default, report, resting)
+        plugin = self._askers.of("scheduler", group.sequencer, chosen or default)
+        return GuardedSequencer(group.sequencer, chosen or default, default, self.troubles.append, plugin)
 
 
 def _next(turns: Turns, started: bool) -> PendingSession | None:

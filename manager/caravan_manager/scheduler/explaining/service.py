@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
 from caravan_manager.db.engine import Begin, Transaction
@@ -18,7 +19,7 @@ from caravan_manager.scheduler.explaining.model import Explanation
 from caravan_manager.scheduler.explaining.telling import tell
 from caravan_manager.scheduler.explaining.words import Reader
 from caravan_manager.scheduler.past import PastReader
-from caravan_manager.scheduler.plugins import find_plugins
+from caravan_manager.scheduler.plugins import Plugins, find_plugins
 from caravan_manager.scheduler.reading import read_snapshot
 from caravan_manager.scheduler.snapshot import Snapshot
 from caravan_manager.sessions import repository as sessions
@@ -114,13 +115,19 @@ class ExplanationsService:
         return tell(found, Reader(principal, named | known, holders), name, len(pending.kernels))
 
 
+@cache
+def _plugins() -> Plugins:
+    """Return the plugins: one that is too slow for an explanation is not kept from the scheduler."""
+    return find_plugins().for_itself()
+
+
 def _explain(snapshot: Snapshot, session: UUID, reach: Reach) -> Explanation:
     groups, highest = reach
     until = time.monotonic() + SECONDS
     return explain(
         snapshot,
         session,
-        find_plugins(),
+        _plugins(),
         groups=groups,
         highest=highest,
         may_go_on=lambda: time.monotonic() < until,

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -199,7 +200,7 @@ def test_it_gets_no_more_of_the_environment_than_it_needs(program: Program, monk
 def test_one_that_cannot_be_ended_is_not_started_again_until_it_went(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program("vendor-smi", f"echo $$ >> {tmp_path}/asked; exec sleep 60")
+    program("vendor-smi", f"[ $# = 0 ] || exec echo $1; echo $$ >> {tmp_path}/asked; exec sleep 60")
     program("other-smi", "echo other")
     monkeypatch.setattr(tools, "END_SECONDS", 0.05)
     with monkeypatch.context() as driver:
@@ -209,6 +210,7 @@ def test_one_that_cannot_be_ended_is_not_started_again_until_it_went(
     (process,) = (tmp_path / "asked").read_text().split()
     assert _lives(int(process))
     assert ask(("other-smi",), _soon()) == "other\n"
+    assert ask(("vendor-smi", "of-another-device"), _soon()) == "of-another-device\n"
 
     os.kill(int(process), signal.SIGKILL)
     program("vendor-smi", "echo back")
@@ -217,6 +219,19 @@ def test_one_that_cannot_be_ended_is_not_started_again_until_it_went(
             break
         time.sleep(0.02)
     assert said == "back\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "opening", "found"),
+    [
+        ('[4182] warning: slow\n[{"name": "npu0"}] done', "[", [{"name": "npu0"}]),
+        ('{} note\n{"card0": {"power": 1}}', "{", {"card0": {"power": 1}}),
+        ("[1, 2]", "[", None),
+        ("{", "{", None),
+    ],
+)
+def test_json_is_found_whatever_stands_around_it(text: str, opening: Literal["{", "["], found: object) -> None:
+    assert tools.json_in(text, opening) == found
 
 
 @pytest.mark.parametrize(

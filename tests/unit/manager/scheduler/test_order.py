@@ -220,12 +220,68 @@ def test_a_plugin_that_hangs_holds_up_one_pass_for_a_second_and_is_not_asked_aga
     for _ in range(2):
         decided = plan(Snapshot(NOW, nodes, waiting, (), tuple(groups)), plugins)
         assert sorted(seats(decided)) == [1, 2, 3, 4]
-        assert [(t.plugin, "longer than 0.2 s" in t.error) for t in decided.troubles] == [("hangs", True)] * 2
+        assert [trouble.plugin for trouble in decided.troubles] == ["hangs"] * 2
     assert hangs.asked == 1
     assert time.monotonic() - began < 2
-    plugins.resting.until["hangs"] -= guard.REST_SECONDS
+    ((key, (until, thread)),) = plugins.resting.until.items()
+    plugins.resting.until[key] = until - guard.REST_SECONDS, thread
     plan(Snapshot(NOW, nodes, waiting, (), (groups[0],)), plugins)
-    assert hangs.asked == 2
+    assert hangs.asked == 1  # it is busy still
+    over.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    plan(Snapshot(NOW, nodes, waiting, (), (groups[0],)), plugins)
+    assert hangs.asked > 1
+
+
+class Slow:
+    """Takes a while for each priority, and once it raises in the end."""
+
+    def __init__(self, seconds: float, *, raises: bool = False) -> None:
+        self.seconds = seconds
+        self.raises = raises
+
+    def turns(self, pending: Sequence[PendingSession], usage: Usage, options: Mapping[str, object]) -> Turns:
+        time.sleep(self.seconds)
+        if self.raises:
+            raise RuntimeError("after all")
+        yield from pending
+
+
+def test_what_a_plugin_takes_in_a_pass_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PLUGIN_SECONDS", 0.3)
+    found = find_plugins()
+    plugins = Plugins({**found.sequencers, "slow": Slow(0.1)}, found.selectors)
+    waiting = tuple(session(number, slots(1), priority=number) for number in range(1, 31))
+    began = time.monotonic()
+    decided = plan(Snapshot(NOW, (node("a"),), waiting, (), (GroupView("default", "slow"),)), plugins)
+    assert time.monotonic() - began < 1
+    assert len(decided.placements) == 30
+    assert {"longer than 0.3 s" in trouble.error for trouble in decided.troubles} == {True}
+
+
+def test_the_thread_of_a_plugin_that_fails_too_late_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PLUGIN_SECONDS", 0.1)
+    found = find_plugins()
+    plugins = Plugins({**found.sequencers, "slow": Slow(0.3, raises=True)}, found.selectors)
+    plan(Snapshot(NOW, (node("a"),), (session(1, slots(1)),), (), (GroupView("default", "slow"),)), plugins)
+    ((_, thread),) = plugins.resting.until.values()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_somebody_elses_slow_plugins_are_not_ones_own() -> None:
+    plugins = find_plugins()
+    plugins.resting.must_not_rest(("scheduler", "slow"))
+    other = plugins.for_itself()
+    other.resting.rest(("scheduler", "slow"), threading.Thread())
+    with pytest.raises(guard.PluginSlowError):
+        other.resting.must_not_rest(("scheduler", "slow"))
+    other.resting.must_not_rest(("selector", "slow"))
+    plugins.resting.must_not_rest(("scheduler", "slow"))
+    never = plugins.for_itself(rest_seconds=0)
+    never.resting.rest(("scheduler", "slow"), threading.Thread())
+    never.resting.must_not_rest(("scheduler", "slow"))
 
 
 def test_a_plugin_that_would_end_the_process_is_answered_for() -> None:
