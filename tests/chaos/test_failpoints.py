@@ -28,7 +28,7 @@ for room in (caravan_manager, caravan_agent_driver):
 AT_START = re.compile(r"leader\.|manager\.secrets\.|manager\.sweep\.(nomad|agent)-list\.")
 """A manager passes these when it is started, the leader's first of all."""
 ELSEWHERE = re.compile(
-    r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart|promise|preempt|illness)\."
+    r"manager\.(refuse|waits|cancel|time-out|requeue|release|restart|promise|preempt|warn|illness)\."
     r"|manager\.launch\.nomad-stop\."
     r"|manager\.sweep\.(orphan|vanished|late|missed|stranded|displaced|agent-forget)\."
     r"|agent\.(cleanup\.docker-kill|release\.file-write)\."
