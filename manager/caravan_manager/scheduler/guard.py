@@ -152,6 +152,10 @@ def _answer(question: _Question) -> tuple[object, Exception | None]:
         return None, RuntimeError(repr(err))
 
 
+def _trouble(plugin: str, error: Exception) -> Trouble:
+    return Trouble(plugin, str(error) if isinstance(error, PluginSlowError) else repr(error))
+
+
 class GuardedSelector:
     """A selector that hands over to the default one for the rest of the pass when it fails."""
 
@@ -183,22 +187,18 @@ class GuardedSelector:
             given = np.asarray(self._plugin.ask(lambda: ask(self._selector)), np.float64)
             if len(given) != len(rows) or np.isnan(given).any():
                 raise ValueError("it gave no number for some node")  # noqa: TRY301 - what a plugin gets wrong ends alike
-        except PluginSlowError as err:
-            return ask(self._hand_over(str(err)))
         except Exception as err:
-            return ask(self._hand_over(repr(err)))
+            return ask(self._hand_over(err))
         return given
 
     def _make(self, make: MakeSelector) -> Selector:
         try:
             return self._plugin.ask(lambda: make(self._room))
-        except PluginSlowError as err:
-            return self._hand_over(str(err))
         except Exception as err:
-            return self._hand_over(repr(err))
+            return self._hand_over(err)
 
-    def _hand_over(self, why: str) -> Selector:
-        self._report(Trouble(self._name, why))
+    def _hand_over(self, error: Exception) -> Selector:
+        self._report(_trouble(self._name, error))
         self._trusted = True
         self._selector = self._default(self._room)
         self._room.left.changes += range(len(self._room.left.names))  # the plugin's scores are not to be compared
@@ -224,11 +224,8 @@ class GuardedSequencer:
                 session = left.pop(step(started).id, None)
             except StopIteration:
                 break
-            except PluginSlowError as err:
-                self._report(Trouble(self._name, str(err)))
-                break
             except Exception as err:
-                self._report(Trouble(self._name, repr(err)))
+                self._report(_trouble(self._name, err))
                 break
             started = False
             if session is not None:

@@ -112,7 +112,7 @@ def _tightest(free: Ints, model: Ints, grain: Ints, wish: Any, part: int, allowe
 def _gives_whole(free: Ints, model: Ints, wish: Any, want: Want) -> bool:
     missing = wish["whole"]
     for place in range(wish["first"], wish["last"] + 1):
-        if missing and free[place] == want.device and want.allowed[model[place]]:
+        if missing and _is_whole(free, model, place, want):
             free[place] = 0
             missing -= 1
     return bool(missing == 0)
